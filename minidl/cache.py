@@ -1,0 +1,50 @@
+"""Where minidl keeps files between runs: compiled kernels and downloaded data.
+
+The place is `$MINIDL_CACHE`, else `$XDG_CACHE_HOME/minidl`, else `~/.cache/minidl`.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+
+def cache_root() -> Path:
+    """The cache's directory, which need not exist yet."""
+    if chosen := os.environ.get("MINIDL_CACHE"):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "minidl"
+    return Path.home() / ".cache" / "minidl"
+
+
+def private_directory(*parts: str) -> Path:
+    """`cache_root()/parts…`, made if need be, that nobody but this user can write to.
+
+    Raises OSError where it cannot be made, cannot be written to, or belongs to somebody else:
+    Numba's index files are pickles, so a directory that others can write to would run their code.
+    """
+    directory = cache_root()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_private(directory)
+    for part in parts:
+        directory = directory / part
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _check_private(directory)
+    return directory
+
+
+def _check_private(directory: Path) -> None:
+    if os.name == "nt":  # a Windows profile is private by its access lists; mode bits say nothing
+        return
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) and not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is not a directory")
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} belongs to user {status.st_uid}, expected {os.geteuid()}")
+    if status.st_mode & 0o022:
+        raise PermissionError(
+            f"others can write to {directory} (mode {stat.S_IMODE(status.st_mode):04o}, expected 0700)"
+        )
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(f"{directory} cannot be written to")

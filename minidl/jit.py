@@ -1,0 +1,350 @@
+"""@kernel: a plain Python loop that Numba compiles when it is first called.
+
+    @kernel
+    def relu_forward(x, y):
+        for i in range(x.size):
+            y[i] = 0 if x[i] < 0 else x[i]
+
+A kernel writes its result into its last arguments. It does not check anything: the op that calls it has
+brought the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
+them; `with relu_forward.replaced_by(mine):` swaps one. Importing this file does not import Numba.
+
+Threads. A kernel declared with `parallel=` has a second build in which `prange` is parallel. It is used
+when the predicate given there says that the arguments are worth it. A parallel iteration owns its
+output, so both builds give the same bits, and whenever the thread pool cannot be entered (one thread
+asked for, a forked child, `workqueue` busy in another Python thread) the serial build runs instead.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+from minidl.cache import private_directory
+
+KERNELS: dict[str, "Kernel"] = {}
+
+prange = range  # in a kernel's parallel build this name is numba.prange
+
+
+class Kernel:
+    """A loop and its compiled builds. Call it as the function it was made from.
+
+    `py_func` is the plain Python function. `parallel` is None, or tells from the arguments of a call
+    whether threads would pay. `fma`: may a·b + c be rounded once, as a fused multiply-add? `emitted`: the
+    module with the Numba intrinsic of this name that stands for this kernel where other kernels call it.
+    """
+
+    def __init__(
+        self,
+        py_func: Callable[..., Any],
+        parallel: Callable[..., bool] | None = None,
+        fma: bool = False,
+        emitted: str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, py_func)
+        self.py_func = py_func
+        self.parallel = parallel
+        self.fma = fma
+        self.emitted = emitted
+        self._serial: Callable[..., Any] | None = None
+        self._threaded: Callable[..., Any] | None = None
+        self._replacement: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self._replacement is not None:
+            return self._replacement(*args)
+        if self.parallel is not None and self.parallel(*args):
+            return _POOL.run(self, args)
+        return (self._serial or self.serial)(*args)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__name__}{inspect.signature(self.py_func)}>"
+
+    @property
+    def serial(self) -> Callable[..., Any]:
+        """The build that runs on the calling thread alone."""
+        if self._serial is None:
+            with _COMPILE_LOCK:
+                self._serial = self._serial or _compile(self, parallel=False)
+        return self._serial
+
+    @property
+    def threaded(self) -> Callable[..., Any]:
+        """The build whose `prange` loops run on Numba's thread pool."""
+        if self._threaded is None:
+            with _COMPILE_LOCK:
+                self._threaded = self._threaded or _compile(self, parallel=True)
+        return self._threaded
+
+    @contextlib.contextmanager
+    def replaced_by(self, other: Callable[..., Any]) -> Iterator[None]:
+        """Within the block, in every thread, calls of this kernel go to `other` (a kernel or function).
+
+        `other` takes the same arguments. Raises TypeError where it takes another number of them.
+        """
+        mine = len(inspect.signature(self.py_func).parameters)
+        theirs = len(inspect.signature(getattr(other, "py_func", other)).parameters)
+        if mine != theirs:
+            name = getattr(other, "__name__", repr(other))
+            raise TypeError(f"{self.__name__} takes {mine} arguments, but {name} takes {theirs}")
+        before, self._replacement = self._replacement, other
+        try:
+            yield
+        finally:
+            self._replacement = before
+
+
+@overload
+def kernel(py_func: Callable[..., Any]) -> Kernel: ...
+@overload
+def kernel(
+    *, parallel: Callable[..., bool] | None = None, fma: bool = False, emitted: str | None = None
+) -> Callable[[Callable[..., Any]], Kernel]: ...
+def kernel(
+    py_func: Callable[..., Any] | None = None,
+    *,
+    parallel: Callable[..., bool] | None = None,
+    fma: bool = False,
+    emitted: str | None = None,
+) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
+    """Make a loop a kernel and enter it into `KERNELS` under its name.
+
+    parallel   a predicate over the call's arguments that says when threads pay (see the top of the file)
+    fma        let a·b + c be one fused multiply-add. There is no other fast-math: sums keep the source's
+               order and NaN its meaning, so that all builds agree; write a sum so that it fuses one way only
+    emitted    a module whose intrinsic of the same name replaces this loop inside compiled kernels, if its
+               `vector_bytes()` says that it can on this processor; the loop stays its definition
+    """
+
+    def register(function: Callable[..., Any]) -> Kernel:
+        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted)
+        return made
+
+    return register if py_func is None else register(py_func)
+
+
+# ---------------------------------------------------------------------------------------- threads
+
+
+class _Pool:
+    """Numba's one thread pool: how many threads to use, and whether it may be entered now."""
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self.lost = False  # in a forked child of a process whose pool was running
+        self.reentrant = False  # may several Python threads be inside? `workqueue` aborts the process
+        self.lock = threading.Lock()
+        self.mask = threading.local()  # numba.set_num_threads counts for the calling thread only
+
+    def run(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
+        count = get_num_threads()
+        if count == 1 or self.lost or interpreted():
+            return kernel.serial(*args)
+        build = kernel.threaded
+        if not self.reentrant and not self.lock.acquire(blocking=False):
+            return kernel.serial(*args)
+        try:
+            if getattr(self.mask, "count", None) != count:
+                self._use(count)
+            return build(*args)
+        finally:
+            if not self.reentrant:
+                self._leave()
+
+    def _use(self, count: int) -> None:
+        import numba
+
+        if count > numba.config.NUMBA_NUM_THREADS:
+            numba.config.NUMBA_NUM_THREADS = count  # the pool is not running yet: set_num_threads has looked
+        numba.set_num_threads(count)
+        self.mask.count = count
+
+    def _leave(self) -> None:
+        import numba
+
+        with contextlib.suppress(ValueError):  # raised while no parallel kernel has run
+            self.reentrant = numba.threading_layer() != "workqueue"
+        self.lock.release()
+
+
+_POOL = _Pool()
+_COMPILE_LOCK = threading.RLock()
+
+
+def _pool_is_running() -> bool:
+    numba_pool = sys.modules.get("numba.np.ufunc.parallel")
+    return bool(getattr(numba_pool, "_is_initialized", False))
+
+
+def _after_fork_in_child() -> None:
+    """The pool's threads did not survive the fork, and OpenMP ends a child that enters it again."""
+    global _COMPILE_LOCK
+    _COMPILE_LOCK = threading.RLock()
+    _POOL.lock = threading.Lock()
+    _POOL.lost = _POOL.lost or _pool_is_running()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def get_num_threads() -> int:
+    """How many threads a parallel kernel uses: as set, else `NUMBA_NUM_THREADS`, else the cores."""
+    if _POOL.requested is None:
+        named = os.environ.get("NUMBA_NUM_THREADS", "")
+        _POOL.requested = int(named) if named.isdecimal() and int(named) > 0 else _cores()
+    return _POOL.requested
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_num_threads(count: int) -> None:
+    """Use `count` threads from now on, in every Python thread. Results do not depend on it.
+
+    Raises TypeError for anything but an int, ValueError for less than 1, or for more than the pool
+    was started with (ask before the first parallel kernel runs, or set `NUMBA_NUM_THREADS`).
+    """
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"set_num_threads: expected an int, found {count!r}")
+    if count < 1:
+        raise ValueError(f"set_num_threads: expected at least 1 thread, found {count}")
+    if _pool_is_running():
+        most = sys.modules["numba"].config.NUMBA_NUM_THREADS
+        if count > most:
+            raise ValueError(
+                f"set_num_threads: found {count}, expected at most {most}, with which the pool was started; "
+                f"call it before any parallel kernel runs, or set NUMBA_NUM_THREADS={count}"
+            )
+    _POOL.requested = count
+
+
+# ------------------------------------------------------------------------------------ compilation
+
+
+def interpreted() -> bool:
+    """Do kernels run as plain Python (`NUMBA_DISABLE_JIT=1`: for debuggers and coverage)?"""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+
+
+def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
+    if interpreted():
+        return made.py_func
+    import numba
+
+    fn = made.py_func
+    scope = dict(fn.__globals__)
+    for name in fn.__code__.co_names:
+        if isinstance(scope.get(name), Kernel):
+            scope[name] = _emitted(scope[name]) or scope[name].serial
+        elif scope.get(name) is prange:
+            scope[name] = numba.prange if parallel else range
+    # A function of its own per build: Numba's cache tells builds apart by name only, not by their flags.
+    build = types.FunctionType(fn.__code__, scope, fn.__name__, fn.__defaults__, fn.__closure__)
+    build.__qualname__ = f"{fn.__qualname__}.{'parallel' if parallel else 'serial'}"
+    build.__module__ = fn.__module__
+    build.__doc__ = fn.__doc__
+    fastmath = {"contract"} if made.fma else False
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, parallel=parallel)(build)
+    if (directory := cache_directory()) is not None:
+        dispatcher._cache = _disk_cache(build, directory)
+    return dispatcher
+
+
+def _emitted(made: Kernel) -> Any:
+    """The intrinsic for this processor, or None. Bounds are checked in source only, so then it is the source."""
+    import numba
+
+    if made.emitted is None or numba.config.BOUNDSCHECK:
+        return None
+    module = importlib.import_module(made.emitted)
+    return getattr(module, made.__name__) if module.vector_bytes() else None
+
+
+@functools.cache
+def cache_directory() -> Path | None:
+    """Where compiled kernels are kept, one directory a version, or None (with one warning) if nowhere.
+
+    The name covers what Numba's own key leaves out: its version, the flags in the environment, and
+    minidl's other source files, from which a kernel may have inlined another.
+    """
+    import numba
+
+    config = numba.config
+    version = [numba.__version__, sys.version, config.BOUNDSCHECK, config.OPT, config.CPU_NAME, config.CPU_FEATURES]
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        status = path.stat()
+        version += [path.name, status.st_size, status.st_mtime_ns]
+    try:
+        return private_directory("kernels", hashlib.sha256(repr(version).encode()).hexdigest()[:16])
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        warnings.warn(
+            f"kernels will be compiled anew in every process: {error}; "
+            "set MINIDL_CACHE to a private directory that can be written to",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def _disk_cache(build: Callable[..., Any], directory: Path) -> Any:
+    """Numba's function cache in `directory`; files that cannot be read are deleted and written anew."""
+    from numba.core import caching
+
+    source = inspect.getfile(build)
+
+    class Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  # type: ignore[misc]
+        _py_file = source
+        _lineno = build.__code__.co_firstlineno
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> Any:
+            return cls()
+
+        def get_cache_path(self) -> str:
+            return str(directory)
+
+        def get_disambiguator(self) -> str:
+            return f"{self._lineno}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+
+        def get_source_stamp(self) -> Any:
+            return super().get_source_stamp() if os.path.isfile(source) else build.__code__.co_code
+
+    class Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
+        _locator_classes = [Locator]
+
+    class DiskCache(caching.FunctionCache):  # type: ignore[misc]
+        _impl_class = Implementation
+
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception:  # truncated or foreign: unpickling raises nearly anything
+                self._forget()
+                return None
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except Exception:  # a full disk, or an index damaged since it was read
+                self._forget()
+
+        def _forget(self) -> None:
+            for path in directory.glob(f"{self._impl.filename_base}.*"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    return DiskCache(build)

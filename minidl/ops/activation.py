@@ -1,0 +1,153 @@
+"""The nonlinearities between layers, under PyTorch's names, and the softmax."""
+
+import math
+
+import numpy as np
+
+from minidl.jit import kernel
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating, kernel_array
+from minidl.tensor import Array, ArrayLike, op
+
+
+@kernel
+def relu_forward(x, y):
+    """y = 0 where x < 0, else x.  Flat arrays of one length (so NaN passes through)."""
+    zero = x.dtype.type(0)  # a bare 0 would make Numba compute in float64
+    for i in range(x.size):
+        y[i] = zero if x[i] < 0 else x[i]
+
+
+@kernel
+def relu_backward(dy, y, dx):
+    """dx = 0 where y <= 0, else dy.  Flat arrays of one length (so NaN passes through)."""
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        dx[i] = zero if y[i] <= 0 else dy[i]
+
+
+@op
+def relu(x: ArrayLike) -> Result:
+    """y = max(0, x).   dL/dx = dL/dy where y > 0, else 0 (so 0 at x = 0)      x: any shape, float"""
+    x = floating(x)
+    y = np.empty(x.shape, x.dtype)
+    relu_forward(kernel_array(x, x.dtype).reshape(-1), y.reshape(-1))
+
+    def gradient(dy: Array) -> Array:
+        dx = np.empty(y.shape, y.dtype)
+        relu_backward(kernel_array(dy, y.dtype).reshape(-1), y.reshape(-1), dx.reshape(-1))
+        return dx
+
+    return y, (gradient,)
+
+
+@op
+def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Result:
+    """y = x where x > 0, else s·x, s the negative slope.   dL/dx = dL/dy, or s·dL/dy where x ≤ 0      x: float"""
+    x = floating(x)
+    return np.where(x <= 0, negative_slope * x, x), (lambda dy: np.where(x <= 0, negative_slope * dy, dy),)
+
+
+@op
+def elu(x: ArrayLike, alpha: float = 1.0) -> Result:
+    """y = x where x > 0, else α(eˣ − 1).   dL/dx = dL/dy, or dL/dy · (y + α) where x ≤ 0      x: float
+
+    Clevert et al. 2016, eq. 15.
+    """
+    x = floating(x)
+    y = np.where(x <= 0, alpha * np.expm1(np.minimum(x, 0)), x)
+    return y, (lambda dy: np.where(x <= 0, dy * (y + alpha), dy),)
+
+
+@op
+def sigmoid(x: ArrayLike) -> Result:
+    """y = 1 / (1 + e⁻ˣ).   dL/dx = dL/dy · y(1 − y)      x: float; exact in both tails"""
+    x = floating(x)
+    e = np.exp(-np.abs(x))  # never overflows
+    y = np.where(x < 0, e, 1) / (1 + e)
+    return y, (lambda dy: dy * (e / np.square(1 + e)),)
+
+
+@op
+def silu(x: ArrayLike) -> Result:
+    """y = x·σ(x), σ the sigmoid.   dL/dx = dL/dy · σ(1 + x(1 − σ))      x: float      Elfwing et al. 2018"""
+    x = floating(x)
+    e = np.exp(-np.abs(x))
+    s = np.where(x < 0, e, 1) / (1 + e)
+    return x * s, (lambda dy: dy * (s + x * (e / np.square(1 + e))),)
+
+
+@op
+def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Result:
+    """y = ln(1 + e^βx) / β, and x itself where βx > threshold.   dL/dx = dL/dy · σ(βx), there dL/dy      x: float"""
+    x = floating(x)
+    z = beta * x
+    e = np.exp(-np.abs(z))
+    linear = z > threshold
+    y = np.where(linear, x, (np.maximum(z, 0) + np.log1p(e)) / beta)
+    return y, (lambda dy: np.where(linear, dy, dy * (np.where(z < 0, e, 1) / (1 + e))),)
+
+
+@kernel
+def gelu_forward(x, y):
+    """y = x·Φ(x), Φ the normal distribution.  Flat arrays of one length."""
+    for i in range(x.size):
+        y[i] = x[i] * 0.5 * math.erfc(-x[i] * 0.7071067811865476)
+
+
+@kernel
+def gelu_backward(dy, x, dx):
+    """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length."""
+    for i in range(x.size):
+        v = np.float64(x[i])
+        density = 0.3989422804014327 * math.exp(-0.5 * v * v)
+        dx[i] = dy[i] * (0.5 * math.erfc(-v * 0.7071067811865476) + (v * density if density > 0 else density))
+
+
+@op
+def gelu(x: ArrayLike, approximate: str = "none") -> Result:
+    """y = x·Φ(x), Φ the standard normal distribution.   dL/dx = dL/dy · (Φ(x) + x·φ(x))      x: float
+
+    approximate="tanh": y = x/2 · (1 + tanh(√(2/π)(x + 0.044715x³))).      Hendrycks and Gimpel 2016
+    """
+    x = floating(x)
+    if approximate == "tanh":
+        c = math.sqrt(2 / math.pi)
+        t = np.tanh(c * (x + 0.044715 * x * x * x))
+        slope = c * (1 + 3 * 0.044715 * x * x)
+        return 0.5 * x * (1 + t), (lambda dy: dy * 0.5 * (1 + t + x * (1 - t * t) * slope),)
+    if approximate != "none":
+        raise ValueError(f'expected approximate "none" or "tanh", found {approximate!r}')
+    flat = kernel_array(x, x.dtype).reshape(-1)
+    y = np.empty(x.shape, x.dtype)
+    gelu_forward(flat, y.reshape(-1))
+
+    def gradient(dy: Array) -> Array:
+        dx = np.empty(x.shape, x.dtype)
+        gelu_backward(kernel_array(dy, x.dtype).reshape(-1), flat, dx.reshape(-1))
+        return dx
+
+    return y, (gradient,)
+
+
+def _shifted(x: Array, dim: int) -> Array:
+    """x − max x along dim: softmax does not change, and nothing overflows."""
+    if x.ndim == 0 or x.shape[dim] == 0:
+        raise ValueError(f"expected at least one element along dim {dim}, found shape {x.shape}")
+    return np.asarray(x - np.max(x, axis=dim, keepdims=True))
+
+
+@op
+def softmax(x: ArrayLike, dim: int = -1) -> Result:
+    """yᵢ = e^xᵢ / Σⱼ e^xⱼ along dim.   dL/dx = y · (dL/dy − Σⱼ dL/dyⱼ·yⱼ)      x: float"""
+    e = np.exp(_shifted(floating(x), dim))
+    y = np.asarray(e / np.sum(e, axis=dim, keepdims=True, dtype=np.float64), dtype=e.dtype)
+    return y, (lambda dy: y * (dy - np.sum(dy * y, axis=dim, keepdims=True)),)
+
+
+@op
+def log_softmax(x: ArrayLike, dim: int = -1) -> Result:
+    """yᵢ = xᵢ − ln Σⱼ e^xⱼ along dim.   dL/dx = dL/dy − eʸ · Σⱼ dL/dyⱼ      x: float"""
+    z = _shifted(floating(x), dim)
+    y = np.asarray(z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True, dtype=np.float64)), dtype=z.dtype)
+    return y, (lambda dy: dy - np.exp(y) * np.sum(dy, axis=dim, keepdims=True),)

@@ -1,0 +1,58 @@
+"""What ops ask of their inputs, and in what form kernels get them. Everything here runs before a kernel does."""
+
+from typing import Any
+
+import numpy as np
+
+from minidl.tensor import FLOATS, Array, ArrayLike
+
+_FLOAT32, _FLOAT64 = FLOATS
+
+
+def floating(x: ArrayLike, name: str = "x") -> Array:
+    """`x` as a native float32 or float64 array; a Python float or list of them is float64.
+
+    TypeError for any other dtype: an integer silently turned into float64, or a float16 that no kernel
+    takes, is a mistake more often than a wish.
+    """
+    array = x if type(x) is np.ndarray else np.asarray(x)
+    if array.dtype is _FLOAT32 or array.dtype is _FLOAT64:
+        return array
+    if array.dtype in FLOATS:
+        return array
+    native = array.dtype.newbyteorder("=")
+    if native in FLOATS:
+        return array.astype(native)
+    raise TypeError(f"expected {name} in float32 or float64, found {array.dtype} of shape {array.shape}")
+
+
+def one_dtype(*arrays: Array) -> np.dtype[Any]:
+    """The float dtype in which a kernel computes with these."""
+    dtype = arrays[0].dtype
+    for a in arrays[1:]:
+        if a.dtype != dtype:
+            return np.result_type(*arrays)
+    return dtype
+
+
+def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
+    """`x` as kernels want it: C order, aligned, writable, of this dtype. A copy only where it is not so already.
+
+    (Numba compiles a build of its own for each of these properties: one form, one build.)
+    """
+    if x.dtype is dtype and x.flags.carray:
+        return x
+    return np.array(x, dtype=dtype, order="C")
+
+
+def reduced(values: Array, reduction: str) -> Array:
+    """The losses as they are ("none"), their sum or their mean."""
+    if reduction == "none":
+        return values
+    if reduction == "sum":
+        return np.asarray(values.sum(dtype=np.float64), dtype=values.dtype)
+    if reduction == "mean":
+        if values.size == 0:
+            raise ValueError(f"expected at least one element to take the mean of, found shape {values.shape}")
+        return np.asarray(values.mean(dtype=np.float64), dtype=values.dtype)
+    raise ValueError(f'expected reduction "none", "mean" or "sum", found {reduction!r}')

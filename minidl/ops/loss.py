@@ -1,0 +1,297 @@
+"""Losses: how far predictions are from targets. All take reduction="mean", "sum" or "none", as PyTorch's.
+
+Targets are constants: a gradient with respect to them is not defined, except for the losses of two like arrays.
+"""
+
+import math
+
+import numpy as np
+
+from minidl.jit import kernel
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating, kernel_array, reduced
+from minidl.tensor import Array, ArrayLike, Gradient, op
+
+# -------------------------------------------------------------------------------- class labels
+
+
+def class_labels(labels: ArrayLike, count: int, classes: int, ignore_index: int) -> Array:
+    """`labels` as the (N,) intp array that kernels index with, each in [0, classes) or equal to ignore_index."""
+    y = np.asarray(labels)
+    if y.dtype.kind not in "iu":
+        hint = "; from one-hot rows take labels.argmax(axis=1)" if y.ndim == 2 else ""
+        raise TypeError(f"expected integer labels of shape ({count},), found {y.dtype} of shape {y.shape}{hint}")
+    if y.shape != (count,):
+        raise ValueError(f"expected labels of shape ({count},), one for each row of logits, found shape {y.shape}")
+    y = kernel_array(y, np.dtype(np.intp))
+    if y.view(np.uintp).max(initial=0) >= classes:  # a negative one is a huge one
+        wrong = ((y < 0) | (y >= classes)) & (y != ignore_index)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(f"expected labels from 0 to {classes - 1}, found {y[row]} in row {row}")
+    return y
+
+
+def _class_weights(weight: ArrayLike, classes: int, like: Array) -> Array:
+    if weight is None:
+        return np.ones(classes, like.dtype)
+    w = floating(weight, "weight")
+    if w.shape != (classes,):
+        raise ValueError(f"expected weight of shape ({classes},), one for each class, found shape {w.shape}")
+    return kernel_array(w, like.dtype)
+
+
+@kernel
+def softmax_cross_entropy_forward(logits, labels, weight, ignore_index, smoothing, losses, p):
+    """p = softmax(logits), losses[n] = the cross-entropy of row n (see `softmax_cross_entropy`).
+
+    logits, p (N, C); labels, losses (N); weight (C); labels already checked.
+    """
+    classes = logits.shape[1]
+    weights = 0.0
+    for j in range(classes):
+        weights += weight[j]
+    for n in range(logits.shape[0]):
+        z, q, label = logits[n], p[n], labels[n]
+        top = z[0]
+        for j in range(1, classes):
+            if not z[j] <= top:  # so that NaN becomes the top
+                top = z[j]
+        total = 0.0
+        for j in range(classes):
+            q[j] = math.exp(z[j] - top)
+            total += q[j]
+        scale = 1.0 / total
+        for j in range(classes):
+            q[j] *= scale
+        if label == ignore_index:
+            losses[n] = 0
+            continue
+        log_total = math.log(total)
+        loss = (1.0 - smoothing) * weight[label] * (log_total - (z[label] - top))
+        if smoothing > 0.0:
+            for j in range(classes):
+                loss += smoothing / classes * weight[j] * (log_total - (z[j] - top))
+        losses[n] = loss
+
+
+@kernel
+def softmax_cross_entropy_backward(dlosses, p, labels, weight, ignore_index, smoothing, dlogits):
+    """dlogits[n] = dlosses[n] · (p[n]·Σt − t), t the target row: (1−ε)·weight at the label plus ε/C·weight."""
+    classes = p.shape[1]
+    weights = 0.0
+    for j in range(classes):
+        weights += weight[j]
+    for n in range(p.shape[0]):
+        q, dz, label = p[n], dlogits[n], labels[n]
+        if label == ignore_index:
+            dz[:] = 0
+            continue
+        hit = (1.0 - smoothing) * weight[label]
+        spread = smoothing / classes
+        up = dlosses[n] * (hit + spread * weights)
+        for j in range(classes):
+            dz[j] = up * q[j]
+        if smoothing > 0.0:
+            for j in range(classes):
+                dz[j] -= dlosses[n] * spread * weight[j]
+        dz[label] -= dlosses[n] * hit
+
+
+@op
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Result:
+    """Lₙ = −Σⱼ tₙⱼ · ln softmax(logitsₙ)ⱼ, in nats.   dL/dlogits = dL/dLₙ · (softmax(logitsₙ)·Σⱼ tₙⱼ − tₙ)
+
+    tₙⱼ = wⱼ · ((1−ε)·[j = labelₙ] + ε/C), so without weights w and smoothing ε it is −ln softmax(logitsₙ)[labelₙ].
+
+    logits           (N, C) float32 or float64, not normalised; stable for any size of them
+    labels           (N,) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing
+    weight           (C,) w, or None for ones
+    reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count; "sum"; "none": (N,)
+    label_smoothing  ε from 0 to 1 (Szegedy et al. 2016, section 7)
+
+    As PyTorch's `cross_entropy`. TypeError: labels that are not integers. ValueError: labels out of range,
+    shapes that do not fit, no rows to take the mean of.
+    """
+    z = floating(logits, "logits")
+    if z.ndim != 2 or z.shape[1] == 0:
+        raise ValueError(f"expected logits (N, C), found shape {z.shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
+    y = class_labels(labels, *z.shape, ignore_index)
+    w = _class_weights(weight, z.shape[1], z)
+    p, losses = np.empty(z.shape, z.dtype), np.empty(z.shape[0], z.dtype)
+    softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
+    value, spread = _weighted(losses, y, w, None if weight is None else w, ignore_index, reduction)
+
+    def gradient(dy: Array) -> Array:
+        dz = np.empty(p.shape, p.dtype)
+        dlosses = kernel_array(spread(dy), p.dtype)
+        softmax_cross_entropy_backward(dlosses, p, y, w, ignore_index, float(label_smoothing), dz)
+        return dz
+
+    return value, (gradient,)
+
+
+def _weighted(
+    losses: Array, labels: Array, weights: Array, given: Array | None, ignore_index: int, reduction: str
+) -> tuple[Array, Gradient]:
+    """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
+    if reduction != "mean":
+        return reduced(losses, reduction), lambda dy: np.broadcast_to(dy, losses.shape)
+    if losses.size == 0:
+        raise ValueError("expected at least one row to take the mean of, found none")
+    counted = labels != ignore_index
+    n = float(counted.sum()) if given is None else float(weights[labels[counted]].sum(dtype=np.float64))
+    total = losses.sum(dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
+        return np.asarray(total / np.float64(n), losses.dtype), lambda dy: np.full(losses.shape, dy / n if n else np.nan)
+
+
+@op
+def nll(
+    log_probabilities: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Result:
+    """Lₙ = −w[labelₙ] · log_probabilities[n, labelₙ].   dL/d(that element) = −dL/dLₙ · w[labelₙ], else 0
+
+    log_probabilities (N, C): float, from `log_softmax`. The rest as for `softmax_cross_entropy`.
+    """
+    x = floating(log_probabilities, "log_probabilities")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise ValueError(f"expected log_probabilities (N, C), found shape {x.shape}")
+    y = class_labels(labels, *x.shape, ignore_index)
+    w = _class_weights(weight, x.shape[1], x)
+    counted = y != ignore_index
+    rows, columns = np.flatnonzero(counted), y[counted]
+    losses = np.zeros(x.shape[0], x.dtype)
+    losses[rows] = -w[columns] * x[rows, columns]
+    value, spread = _weighted(losses, y, w, None if weight is None else w, ignore_index, reduction)
+
+    def gradient(dy: Array) -> Array:
+        dx = np.zeros_like(x)
+        dx[rows, columns] = -w[columns] * spread(dy)[rows]
+        return dx
+
+    return value, (gradient,)
+
+
+# ---------------------------------------------------------------------- predictions and targets
+
+
+def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
+    """Both as float arrays of one shape: (N,) against (N, 1) would broadcast to (N, N) and train on nonsense."""
+    x, t = floating(prediction, "input"), floating(target, "target")
+    if x.shape != t.shape:
+        raise ValueError(f"expected input and target of one shape, found {x.shape} and {t.shape}")
+    return x, t
+
+
+def _spread(dy: Array, shape: tuple[int, ...], reduction: str) -> Array:
+    """dL/dy of the reduced loss, for each element."""
+    return dy / math.prod(shape) if reduction == "mean" else dy
+
+
+def _of_difference(losses: Array, slope: Array, reduction: str) -> Result:
+    """A loss of x − t whose derivative with respect to x is `slope`, and with respect to t is −slope."""
+    return reduced(losses, reduction), (
+        lambda dy: slope * _spread(dy, slope.shape, reduction),
+        lambda dy: slope * -_spread(dy, slope.shape, reduction),
+    )
+
+
+@op
+def mse(input: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Result:
+    """L = (x − t)², the mean or sum over all elements.   dL/dx = dL/dy · 2(x − t),  dL/dt = −dL/dx
+
+    input x and target t: float, of one shape. ValueError for other shapes or, for "mean", empty ones.
+    """
+    x, t = _pair(input, target)
+    difference = x - t
+    return _of_difference(difference * difference, 2 * difference, reduction)
+
+
+@op
+def l1(input: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Result:
+    """L = |x − t|.   dL/dx = dL/dy · sign(x − t),  dL/dt = −dL/dx      (0 where x = t); shapes as for `mse`"""
+    x, t = _pair(input, target)
+    difference = x - t
+    return _of_difference(np.abs(difference), np.sign(difference), reduction)
+
+
+@op
+def huber(input: ArrayLike, target: ArrayLike, reduction: str = "mean", delta: float = 1.0) -> Result:
+    """L = d²/2 where |d| ≤ δ, else δ(|d| − δ/2), d = x − t.   dL/dx = dL/dy · clip(d, −δ, δ),  dL/dt = −dL/dx
+
+    Shapes as for `mse`; δ > 0. Huber 1964.
+    """
+    if not delta > 0:
+        raise ValueError(f"expected delta > 0, found {delta}")
+    x, t = _pair(input, target)
+    d = x - t
+    size = np.abs(d)
+    losses = np.where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
+    return _of_difference(losses, np.clip(d, -delta, delta), reduction)
+
+
+@op
+def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_target: bool = False) -> Result:
+    """L = t·(ln t − x), 0 where t = 0.   dL/dx = −dL/dy · t,  dL/dt = dL/dy · (ln t − x + 1)
+
+    input x: log-probabilities; target t: probabilities, or with `log_target` their logarithms
+    (L = eᵗ(t − x), dL/dt = dL/dy · eᵗ(t − x + 1)). reduction="batchmean" divides the sum by the first
+    axis: that is the divergence, where "mean" divides by all elements, as PyTorch does.
+    """
+    x, t = _pair(input, target)
+    p = np.exp(t) if log_target else t
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = t if log_target else np.log(t)
+        losses = np.where(p == 0, 0, p * (log_p - x))
+    if reduction == "batchmean":
+        if x.ndim == 0 or x.shape[0] == 0:
+            raise ValueError(f"expected a batch to take the mean over, found shape {x.shape}")
+        value, scale = reduced(losses, "sum") / x.shape[0], 1.0 / x.shape[0]
+    else:
+        value, scale = reduced(losses, reduction), 1.0 / x.size if reduction == "mean" else 1.0
+    slope = p * (log_p - x + 1) if log_target else log_p - x + 1
+    return np.asarray(value), (lambda dy: -p * (dy * scale), lambda dy: slope * (dy * scale))
+
+
+@op
+def binary_cross_entropy_with_logits(
+    input: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike = None,
+    reduction: str = "mean",
+    pos_weight: ArrayLike = None,
+) -> Result:
+    """L = w·((1 − t)·x + (1 + (q − 1)·t)·ln(1 + e⁻ˣ)), in nats.   dL/dx = dL/dy · w·((1 − t) − (1 + (q − 1)·t)·σ(−x))
+
+    input x: logits, any shape, float; target t: that shape, from 0 to 1; weight w and pos_weight q: broadcast
+    to it, 1 if None. Stable for any x: ln(1 + e⁻ˣ) is max(−x, 0) + ln(1 + e^−|x|). As PyTorch's.
+    """
+    x, t = _pair(input, target)
+    w = np.ones((), x.dtype) if weight is None else floating(weight, "weight")
+    q = np.ones((), x.dtype) if pos_weight is None else floating(pos_weight, "pos_weight")
+    if np.broadcast_shapes(x.shape, w.shape, q.shape) != x.shape:
+        raise ValueError(f"expected weights that broadcast to {x.shape}, found shapes {w.shape} and {q.shape}")
+    e = np.exp(-np.abs(x))
+    softplus = np.maximum(-x, 0) + np.log1p(e)  # ln(1 + e⁻ˣ)
+    positive = 1 + (q - 1) * t
+    sigmoid = np.where(x < 0, 1, e) / (1 + e)  # σ(−x)
+    slope_x = w * ((1 - t) - positive * sigmoid)
+    slope_t = w * ((q - 1) * softplus - x)
+    return reduced(w * ((1 - t) * x + positive * softplus), reduction), (
+        lambda dy: slope_x * _spread(dy, x.shape, reduction),
+        lambda dy: slope_t * _spread(dy, x.shape, reduction),
+    )

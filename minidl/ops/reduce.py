@@ -1,0 +1,162 @@
+"""Over axes: sums, means, extremes, products. `axis` is None (all), an int, or a tuple of them, as in NumPy.
+
+Sums of float32 are accumulated in float64: NumPy adds the rows of a matrix one by one, and a float32
+accumulator stops growing at 2²⁴ ones.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating
+from minidl.tensor import FLOATS, Array, ArrayLike, op
+
+Axis = int | tuple[int, ...] | None
+
+
+def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
+    """The reduced axes, counted from 0."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    axes: tuple[int, ...] = np.lib.array_utils.normalize_axis_tuple(axis, x.ndim, "axis")
+    return axes
+
+
+def _spread(dy: Array, x: Array, axes: tuple[int, ...]) -> Array:
+    """`dy`, whose axes were reduced away or kept as 1, in the shape of `x`."""
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return np.broadcast_to(np.reshape(dy, kept), x.shape)
+
+
+def _count(x: Array, axes: tuple[int, ...]) -> int:
+    """How many elements are reduced into one. ValueError if none."""
+    count = int(np.prod([x.shape[i] for i in axes], dtype=np.int64))
+    if count == 0:
+        raise ValueError(f"expected at least one element along axis {axes}, found shape {x.shape}")
+    return count
+
+
+def _sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if x.dtype not in FLOATS:
+        return np.asarray(np.sum(x, axis=axes, keepdims=keepdims))
+    return np.asarray(np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64), dtype=x.dtype)
+
+
+@op
+def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = Σ x.   dL/dx = dL/dy, repeated along the axes"""
+    x = np.asarray(x)
+    axes = _axes(x, axis)
+    return _sum(x, axes, keepdims), (lambda dy: _spread(dy, x, axes),)
+
+
+@op
+def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = Σ x / n.   dL/dx = dL/dy / n      x: float; ValueError if n = 0"""
+    x = floating(x)
+    axes = _axes(x, axis)
+    n = _count(x, axes)
+    y = np.mean(x, axis=axes, keepdims=keepdims, dtype=np.float64)
+    return np.asarray(y, dtype=x.dtype), (lambda dy: _spread(dy / n, x, axes),)
+
+
+def _centred(x: Array, axes: tuple[int, ...], ddof: int, keepdims: bool) -> tuple[Array, Array, int]:
+    """(x − mean, variance, its divisor), in two passes: E[x²] − E[x]² would cancel."""
+    divisor = _count(x, axes) - ddof
+    if divisor <= 0:
+        raise ValueError(f"expected more than ddof={ddof} elements along axis {axes}, found shape {x.shape}")
+    centred = np.asarray(x - np.mean(x, axis=axes, keepdims=True, dtype=np.float64), dtype=x.dtype)
+    total = np.sum(np.square(centred), axis=axes, keepdims=keepdims, dtype=np.float64)
+    return centred, np.asarray(total / divisor, dtype=x.dtype), divisor
+
+
+@op
+def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Result:
+    """y = Σ (x − x̄)² / (n − ddof).   dL/dx = dL/dy · 2(x − x̄) / (n − ddof)      x: float; ValueError if n ≤ ddof"""
+    x = floating(x)
+    axes = _axes(x, axis)
+    centred, y, divisor = _centred(x, axes, ddof, keepdims)
+    return y, (lambda dy: _spread(dy, x, axes) * centred * (2 / divisor),)
+
+
+@op
+def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Result:
+    """y = √var(x).   dL/dx = dL/dy · (x − x̄) / ((n − ddof) · y)      x: float; ValueError if n ≤ ddof"""
+    x = floating(x)
+    axes = _axes(x, axis)
+    centred, variance, divisor = _centred(x, axes, ddof, keepdims)
+    y = np.sqrt(variance)
+    return y, (lambda dy: _spread(dy / (y * divisor), x, axes) * centred,)
+
+
+def _extreme(x: Array, y: Array, axes: tuple[int, ...], keepdims: bool) -> Result:
+    def gradient(dy: Array) -> Array:
+        ties = ~np.not_equal(x, _spread(y, x, axes)) | np.isnan(x)
+        count = np.sum(ties, axis=axes, keepdims=keepdims)
+        return np.where(ties, _spread(dy / count, x, axes), 0)
+
+    return y, (gradient,)
+
+
+@op
+def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = max x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
+    x = np.asarray(x)
+    axes = _axes(x, axis)
+    return _extreme(x, np.asarray(np.max(x, axis=axes, keepdims=keepdims)), axes, keepdims)
+
+
+@op
+def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = min x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
+    x = np.asarray(x)
+    axes = _axes(x, axis)
+    return _extreme(x, np.asarray(np.min(x, axis=axes, keepdims=keepdims)), axes, keepdims)
+
+
+@op
+def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = Π x.   dL/dxᵢ = dL/dy · Π(j≠i) xⱼ, from products before and after i: right at zeros too      x: float"""
+    x = floating(x)
+    axes = _axes(x, axis)
+
+    def gradient(dy: Array) -> Array:
+        last = range(-len(axes), 0)
+        moved = np.moveaxis(x, axes, last)
+        rows = moved.reshape(*moved.shape[: x.ndim - len(axes)], -1)
+        one = np.ones_like(rows[..., :1])
+        before = np.cumprod(np.concatenate((one, rows[..., :-1]), axis=-1), axis=-1)
+        after = np.cumprod(np.concatenate((one, rows[..., :0:-1]), axis=-1), axis=-1)[..., ::-1]
+        others = np.moveaxis((before * after).reshape(moved.shape), last, axes)
+        return _spread(dy, x, axes) * others
+
+    return np.prod(x, axis=axes, keepdims=keepdims), (gradient if x.size else lambda dy: np.zeros_like(x),)
+
+
+@op
+def cumsum(x: ArrayLike, axis: int | None = None) -> Result:
+    """yᵢ = Σ(j≤i) xⱼ along the axis (of the flattened x if None).   dL/dxⱼ = Σ(i≥j) dL/dyᵢ      x: float"""
+    x = floating(x)
+
+    def running(values: Array, along: int) -> Array:
+        return np.asarray(np.cumsum(values, axis=along, dtype=np.float64), dtype=x.dtype)
+
+    if axis is None:
+        return running(x.reshape(-1), 0), (lambda dy: running(dy[::-1], 0)[::-1].reshape(x.shape),)
+    return running(x, axis), (lambda dy: np.flip(running(np.flip(dy, axis), axis), axis),)
+
+
+@op
+def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
+    """y = ln Σ eˣ, from x − max x.   dL/dx = dL/dy · eˣ⁻ʸ      x: float; −∞ where all are; ValueError if empty"""
+    x = floating(x)
+    axes = _axes(x, axis)
+    top = np.asarray(np.max(x, axis=axes, keepdims=True))
+    shift = np.where(np.isinf(top), 0, top)  # ∞ − ∞ is NaN; at an infinite maximum the plain sum is right
+    total = np.sum(np.exp(x - shift), axis=axes, keepdims=True, dtype=np.float64)
+    with np.errstate(divide="ignore"):  # ln 0 = −∞ where every x is −∞
+        y = np.asarray(np.log(total) + shift, dtype=x.dtype)
+    share = np.exp(x - np.where(np.isneginf(y), 0, y))
+    shape = y.shape if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
+    return y.reshape(shape), (lambda dy: _spread(dy, x, axes) * share,)

@@ -1,0 +1,292 @@
+"""Optimizers: how parameters move, given their gradients. Names, defaults and state are PyTorch's.
+
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+`param_groups` is a list of dicts, each with its "params" and its options, which may be changed between steps
+(`optimizer.param_groups[0]["lr"] = 1e-4`). A parameter without a gradient does not move.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.jit import kernel, prange
+from minidl.ops.inputs import kernel_array
+from minidl.tensor import Array, Tensor
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+def _large(p: Array, *_: Any) -> bool:
+    """From this size on a second thread pays: the update is bound by memory."""
+    return p.size >= 1 << 15
+
+
+@kernel(parallel=_large)
+def sgd_update(p, g, lr, weight_decay):
+    """p ← p − lr·(g + weight_decay·p).   Flat arrays of one length"""
+    for i in prange(p.size):
+        p[i] -= lr * (g[i] + weight_decay * p[i])
+
+
+@kernel(parallel=_large)
+def sgd_momentum_update(p, g, buffer, lr, momentum, share, weight_decay, nesterov):
+    """g ← g + weight_decay·p;  buffer ← momentum·buffer + share·g;  p ← p − lr·(buffer, or g + momentum·buffer)"""
+    for i in prange(p.size):
+        d = g[i] + weight_decay * p[i]
+        buffer[i] = momentum * buffer[i] + share * d
+        if nesterov:
+            p[i] -= lr * (d + momentum * buffer[i])
+        else:
+            p[i] -= lr * buffer[i]
+
+
+@kernel(parallel=_large)
+def adam_update(p, g, m, v, rate, beta1, beta2, eps, root, weight_decay, decay, tiny):
+    """p ← p·(1 − decay);  g ← g + weight_decay·p;  m, v ← means of g, g²;  p ← p − rate·m / (root·√v + eps)
+
+    Moments smaller than `tiny`, the smallest normal number, become 0: on denormals the processor crawls.
+    """
+    zero = p.dtype.type(0)
+    for i in prange(p.size):
+        q = p[i] - decay * p[i]
+        d = g[i] + weight_decay * q
+        mi = m[i] + (d - m[i]) * beta1
+        vi = v[i] + (d * d - v[i]) * beta2
+        mi = zero if abs(mi) < tiny else mi
+        vi = zero if vi < tiny else vi
+        m[i] = mi
+        v[i] = vi
+        p[i] = q - rate * mi / (root * math.sqrt(vi) + eps)
+
+
+class Optimizer:
+    """What all optimizers share: parameter groups, per-parameter state, and their dictionary form.
+
+    params: Tensors, or dicts with "params" and options of that group. ValueError: none at all, one twice, or
+    options out of range. TypeError: something that is not a leaf Tensor.
+    """
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        given = [params] if isinstance(params, Tensor) else list(params)
+        if not given:
+            raise ValueError(f"{type(self).__name__}: expected parameters to optimize, found none")
+        groups = given if all(isinstance(group, dict) for group in given) else [{"params": given}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Optimize these parameters too, with the group's own options where it has them."""
+        name = type(self).__name__
+        if unknown := set(group) - set(self.defaults) - {"params"}:
+            raise ValueError(f"{name}: expected options {sorted(self.defaults)}, found {sorted(unknown)}")
+        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        known = {p for g in self.param_groups for p in g["params"]}
+        for p in params:
+            if not isinstance(p, Tensor) or not p.is_leaf:
+                raise TypeError(f"{name}: expected leaf Tensors, found {p!r:.200}")
+            if p in known:
+                raise ValueError(f"{name}: a parameter of shape {p.shape} is there twice")
+            known.add(p)
+        made = {"params": params, **self.defaults, **{k: v for k, v in group.items() if k != "params"}}
+        self._check(made)
+        self.param_groups.append(made)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """ValueError where an option is out of its range."""
+        for option in ("lr", "eps", "weight_decay", "momentum"):
+            if option in group and not group[option] >= 0:
+                raise ValueError(f"{type(self).__name__}: expected {option} ≥ 0, found {group[option]}")
+        for i, beta in enumerate(group.get("betas", ())):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{type(self).__name__}: expected betas[{i}] from 0 to below 1, found {beta}")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients: None, or zeros if not `set_to_none`."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.data)
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient. ValueError: a gradient of another shape than its parameter's."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, group)
+
+    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {index: {name: array or number}}, "param_groups": […]}, parameters numbered across the groups."""
+        index = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        groups = [{**g, "params": [index[p] for p in g["params"]]} for g in self.param_groups]
+        return {"state": {index[p]: dict(s) for p, s in self.state.items() if p in index}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over state and options from such a dictionary, in copies. All is checked before anything changes.
+
+        KeyError: a part is missing. ValueError: other numbers of groups or parameters, or arrays of another shape.
+        """
+        groups, name = state_dict["param_groups"], type(self).__name__
+        mine = [len(g["params"]) for g in self.param_groups]
+        theirs = [len(g["params"]) for g in groups]
+        if mine != theirs:
+            raise ValueError(f"{name}.load_state_dict: expected groups of {mine} parameters, found {theirs}")
+        params = [p for g in self.param_groups for p in g["params"]]
+        numbers = [i for g in groups for i in g["params"]]
+        loaded: dict[Tensor, dict[str, Any]] = {}
+        for number, p in zip(numbers, params, strict=True):
+            entry = state_dict["state"].get(number, state_dict["state"].get(str(number)))
+            if entry is not None:
+                loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items()}
+        made = [{**g, **{k: v for k, v in new.items() if k in g and k != "params"}} for g, new in zip(self.param_groups, groups, strict=True)]
+        for group in made:
+            self._check(group)
+        for group, new in zip(self.param_groups, made, strict=True):
+            group.update(new)
+        self.state = loaded
+
+
+def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:
+    array = np.asarray(value)
+    if key == "step":
+        return int(array)
+    if array.shape != p.shape:
+        raise ValueError(f"{name}.load_state_dict: expected {key} of shape {p.shape}, found {array.shape}")
+    copy = np.empty_like(p.data)
+    copy[...] = array
+    return copy
+
+
+def _flat(array: Array, like: Array) -> Array:
+    """`array` as one axis, in the memory order of the parameter `like`; a view where that is possible."""
+    if like.flags.farray:
+        array = array.T
+    return kernel_array(array, like.dtype).reshape(-1)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent:  d = ∇L + λθ;  b ← μb + (1 − τ)d  (b = d at first);  θ ← θ − η·b
+
+    lr η, momentum μ, dampening τ, weight_decay λ (coupled: it goes through the momentum), nesterov: θ ← θ − η(d + μb).
+    State: `momentum_buffer` b. Sutskever et al. 2013; Nesterov 1983.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = locals()
+        super().__init__(params, {k: options[k] for k in ("lr", "momentum", "dampening", "weight_decay", "nesterov")})
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                "SGD: nesterov expects momentum > 0 and dampening 0, "
+                f"found momentum {group['momentum']} and dampening {group['dampening']}"
+            )
+
+    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
+        number = p.data.dtype.type
+        flat, g = _arrays(p)
+        lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
+        if group["momentum"] == 0:
+            sgd_update(flat, g, lr, weight_decay)
+        else:
+            state = self.state.setdefault(p, {})
+            share = 1 - group["dampening"] if "momentum_buffer" in state else 1
+            buffer = state.setdefault("momentum_buffer", np.zeros_like(p.data))
+            options = lr, number(group["momentum"]), number(share), weight_decay, bool(group["nesterov"])
+            sgd_momentum_update(flat, g, _flat(buffer, p.data), *options)
+        _store(p, flat)
+
+
+class Adam(Optimizer):
+    """Adam:  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  θ ← θ − η · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε)
+
+    lr η, betas (β₁, β₂), eps ε, weight_decay λ (coupled: g = ∇L + λθ). State: `step` t, `exp_avg` m, `exp_avg_sq` v.
+    Kingma and Ba 2015, algorithm 1.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
+        number = p.data.dtype.type
+        state = self.state.get(p)
+        if state is None:
+            zeros = {"exp_avg": np.zeros_like(p.data), "exp_avg_sq": np.zeros_like(p.data)}
+            state = self.state[p] = {"step": 0, **zeros}
+        flat, g = _arrays(p)
+        state["step"] += 1
+        (beta1, beta2), t = group["betas"], state["step"]
+        coupled, decay = group["weight_decay"], 0.0
+        if self.decoupled:
+            coupled, decay = 0.0, group["lr"] * group["weight_decay"]
+        adam_update(
+            flat,
+            g,
+            _flat(state["exp_avg"], p.data),
+            _flat(state["exp_avg_sq"], p.data),
+            number(group["lr"] / (1 - beta1**t)),
+            number(1 - beta1),
+            number(1 - beta2),
+            number(group["eps"]),
+            number(1 / math.sqrt(1 - beta2**t)),
+            number(coupled),
+            number(decay),
+            np.finfo(p.data.dtype).tiny,
+        )
+        _store(p, flat)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: θ ← θ − ηλθ before the step, and none in g   (Loshchilov and Hutter 2019)."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def _arrays(p: Tensor) -> tuple[Array, Array]:
+    """A parameter and its gradient as flat arrays in one memory order. ValueError for a gradient of another shape."""
+    g = np.asarray(p.grad)
+    if g.shape != p.data.shape:
+        raise ValueError(f"expected a gradient of shape {p.data.shape}, as its parameter, found {g.shape}")
+    return _flat(p.data, p.data), _flat(g, p.data)
+
+
+def _store(p: Tensor, flat: Array) -> None:
+    """Put updated values back where `flat` had to be a copy (a parameter that is a strided view)."""
+    if not np.shares_memory(flat, p.data):
+        p.data[...] = flat.reshape(p.data.shape)

@@ -1,0 +1,332 @@
+"""The engine: a Tensor remembers how it was computed, and `backward` walks that record in reverse.
+
+An op is a function of arrays that returns its value and, for each input, the function that carries a
+gradient back:
+
+    @op
+    def multiply(a, b):
+        y = a * b
+        return y, (lambda dy: dy * b, lambda dy: dy * a)
+
+`@op` unwraps Tensors, calls the function, and keeps the gradient functions of those inputs that need a
+gradient. `Tensor.backward` starts with dL/dL = 1 and applies the chain rule, each tensor after all that
+were computed from it: dL/dx = Σ over the uses y of x of (dL/dy · dy/dx).
+
+A gradient function returns a new array or a view of the gradient it was given, and modifies neither
+that nor anything it captured. Arrays that broadcasting repeated are summed back by the engine.
+"""
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Gradient = Callable[[Array], Array]
+ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
+
+OPS: dict[str, Callable[..., "Tensor"]] = {}
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_MODE = _Mode()
+
+
+class no_grad(ContextDecorator):
+    """Within this block (or function) and this thread, nothing is recorded for backward."""
+
+    def __enter__(self) -> None:
+        self._before = _MODE.recording
+        _MODE.recording = False
+
+    def __exit__(self, *exception: object) -> None:
+        _MODE.recording = self._before
+
+    def _recreate_cm(self) -> "no_grad":  # each call of a decorated function gets its own, in its own thread
+        return no_grad()
+
+
+class Node:
+    """How a tensor was computed: the op's name, and the inputs that need a gradient with their gradient functions."""
+
+    __slots__ = ("gradients", "inputs", "op")
+
+    def __init__(self, op: str, inputs: list["Tensor"], gradients: list[Gradient]) -> None:
+        self.op, self.inputs, self.gradients = op, inputs, gradients
+
+
+_FREED = Node("freed", [], [])
+
+
+class Tensor:
+    """An array that can be differentiated through.
+
+    data            the values: anything `np.asarray` takes; another byte order becomes the native one
+    requires_grad   shall `backward` leave dL/d(this) in `.grad`? float32 and float64 only
+    grad            None or an array of this tensor's shape and dtype; leaves accumulate into it
+    """
+
+    __slots__ = ("__weakref__", "_node", "_retains_grad", "data", "grad", "requires_grad")
+    __array_ufunc__ = None  # ndarray * Tensor is Tensor.__rmul__
+    __hash__ = object.__hash__
+
+    data: Array
+    grad: Array | None
+    requires_grad: bool
+    _node: Node | None
+    _retains_grad: bool
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
+        array = data.data if isinstance(data, Tensor) else np.asarray(data)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if requires_grad and array.dtype not in FLOATS:
+            raise TypeError(f"requires_grad: expected float32 or float64, found {array.dtype}")
+        self.data, self.grad, self.requires_grad = array, None, requires_grad
+        self._node, self._retains_grad = None, False
+
+    # ------------------------------------------------------------------------------- as an array
+
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+    T = property(lambda self: OPS["transpose"](self))
+
+    def numpy(self) -> Array:
+        """The values, not a copy; what is done with them is not recorded."""
+        return self.data
+
+    def item(self) -> Any:
+        """The one value as a Python number. ValueError if there are more."""
+        return self.data.item()
+
+    def detach(self) -> "Tensor":
+        """The same values, cut off from the graph."""
+        return Tensor(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.requires_grad:
+            raise TypeError("a Tensor that requires a gradient does not turn into an array unasked: use .numpy()")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[i] for i in range(len(self.data)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=20)
+        origin = f", op={self._node.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{origin})"
+
+    # fmt: off
+    def __getitem__(self, index: Any) -> "Tensor": return OPS["getitem"](self, index)
+    def __neg__(self) -> "Tensor": return OPS["negative"](self)
+    def __abs__(self) -> "Tensor": return OPS["abs"](self)
+    def __add__(self, other: ArrayLike) -> "Tensor": return OPS["add"](self, other)
+    def __radd__(self, other: ArrayLike) -> "Tensor": return OPS["add"](other, self)
+    def __sub__(self, other: ArrayLike) -> "Tensor": return OPS["subtract"](self, other)
+    def __rsub__(self, other: ArrayLike) -> "Tensor": return OPS["subtract"](other, self)
+    def __mul__(self, other: ArrayLike) -> "Tensor": return OPS["multiply"](self, other)
+    def __rmul__(self, other: ArrayLike) -> "Tensor": return OPS["multiply"](other, self)
+    def __truediv__(self, other: ArrayLike) -> "Tensor": return OPS["divide"](self, other)
+    def __rtruediv__(self, other: ArrayLike) -> "Tensor": return OPS["divide"](other, self)
+    def __floordiv__(self, other: ArrayLike) -> "Tensor": return OPS["floor_divide"](self, other)
+    def __rfloordiv__(self, other: ArrayLike) -> "Tensor": return OPS["floor_divide"](other, self)
+    def __mod__(self, other: ArrayLike) -> "Tensor": return OPS["remainder"](self, other)
+    def __rmod__(self, other: ArrayLike) -> "Tensor": return OPS["remainder"](other, self)
+    def __pow__(self, other: ArrayLike) -> "Tensor": return OPS["power"](self, other)
+    def __rpow__(self, other: ArrayLike) -> "Tensor": return OPS["power"](other, self)
+    def __matmul__(self, other: ArrayLike) -> "Tensor": return OPS["matmul"](self, other)
+    def __rmatmul__(self, other: ArrayLike) -> "Tensor": return OPS["matmul"](other, self)
+    # Comparisons have no gradient: they give plain arrays.
+    def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < _array(other))
+    def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= _array(other))
+    def __gt__(self, other: ArrayLike) -> Array: return np.asarray(self.data > _array(other))
+    def __ge__(self, other: ArrayLike) -> Array: return np.asarray(self.data >= _array(other))
+    def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == _array(other))  # type: ignore[override]
+    def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != _array(other))  # type: ignore[override]
+    # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
+    def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor": return OPS["sum"](self, axis, keepdims)
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor": return OPS["mean"](self, axis, keepdims)
+    def reshape(self, *shape: Any) -> "Tensor": return OPS["reshape"](self, shape[0] if len(shape) == 1 else shape)
+    def transpose(self, *axes: Any) -> "Tensor":
+        return OPS["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
+    # fmt: on
+
+    # -------------------------------------------------------------------------------- backprop
+
+    @property
+    def is_leaf(self) -> bool:
+        """Was this made by the user, and not computed by a recorded op?"""
+        return self._node is None
+
+    def retain_grad(self) -> None:
+        """Keep dL/d(this) in `.grad` although this is not a leaf. RuntimeError if it needs no gradient."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad: this tensor does not require a gradient")
+        self._retains_grad = self._node is not None
+
+    def backward(self, grad: ArrayLike = None, retain_graph: bool = False) -> None:
+        """Add dL/d(leaf) to the `.grad` of every leaf that this tensor L was computed from.
+
+        grad           dL/d(this), of this tensor's shape; may be left out (it is 1) where size is 1
+        retain_graph   keep the record, so that backward can be called again; else it is freed on the way
+
+        RuntimeError: nothing here requires a gradient, grad is missing, or the graph has been freed.
+        ValueError: grad has another shape. Whatever is raised, no `.grad` has changed.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward: this tensor does not require a gradient (no input did, or it was computed under no_grad)"
+            )
+        if grad is None:
+            if self.size != 1:
+                raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
+            dy = np.ones_like(self.data)
+        else:
+            dy = np.asarray(_array(grad), dtype=self.dtype)
+            if dy.shape != self.shape:
+                raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
+        start = dy
+        uses = _count_uses(self)
+        gradients: dict[Tensor, Array] = {self: dy}  # dL/dt, summed over the uses of t seen so far
+        finished: list[tuple[Tensor, Array]] = []
+        ready = [self]  # those whose every use has been seen
+        while ready:
+            tensor = ready.pop()
+            dy = gradients.pop(tensor)
+            node = tensor._node
+            if node is None or tensor._retains_grad:
+                finished.append((tensor, dy))
+            if node is None:
+                continue
+            for x, gradient in zip(node.inputs, node.gradients, strict=True):
+                dx = _fit(gradient(dy), x)
+                if x in gradients:
+                    dx = np.asarray(gradients[x] + dx)
+                elif x._node is None and (_root(dx) is _root(dy) or not dx.flags.writeable):
+                    dx = dx.copy()  # leaves own their gradients: two of them never share memory
+                gradients[x] = dx
+                uses[x] -= 1
+                if not uses[x]:
+                    ready.append(x)
+            if not retain_graph:
+                tensor._node = _FREED
+        for tensor, dy in finished:
+            if tensor.grad is not None:
+                tensor.grad = np.asarray(tensor.grad + dy)
+            else:
+                tensor.grad = dy.copy() if dy is start or tensor._retains_grad else dy
+
+
+def _array(x: ArrayLike) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
+def _count_uses(root: Tensor) -> dict[Tensor, int]:
+    """How often each tensor below `root` is an input: so many gradients must arrive before its own is complete."""
+    uses: dict[Tensor, int] = {}
+    stack = [root]
+    while stack:
+        node = stack.pop()._node
+        if node is None:
+            continue
+        if node is _FREED:
+            raise RuntimeError(
+                "backward: this graph was freed by an earlier backward(); use backward(retain_graph=True) there"
+            )
+        for x in node.inputs:
+            if x in uses:
+                uses[x] += 1
+            else:
+                uses[x] = 1
+                stack.append(x)
+    return uses
+
+
+def _fit(dx: Array, x: Tensor) -> Array:
+    """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum."""
+    shape = x.data.shape
+    if dx.shape != shape:
+        extra = dx.ndim - len(shape)
+        repeated = tuple(i for i in range(dx.ndim) if i < extra or shape[i - extra] == 1 != dx.shape[i])
+        dx = dx.sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(shape)
+    return np.asarray(dx, dtype=x.data.dtype)
+
+
+def _root(array: Array) -> Any:
+    """The array that owns the memory."""
+    return array if array.base is None else array.base
+
+
+def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Callable[..., Tensor]:
+    """Make a function of arrays, which returns (value, gradient function per input), an op on Tensors.
+
+    Inputs are the positional arguments; a list or tuple of Tensors among them counts as that many.
+    An input for which no gradient function is returned has no gradient: it is a TypeError to ask for
+    one. TypeError, ValueError and IndexError raised by the function get the op's name put before.
+    """
+    name = function.__name__
+    parameters = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        for value in kwargs.values():
+            if isinstance(value, Tensor):  # a Tensor given by name is an input all the same
+                bound = parameters.bind(*args, **kwargs)
+                bound.apply_defaults()
+                args, kwargs = bound.args, bound.kwargs
+                break
+        inputs: list[Any] = []
+        arrays: list[Any] = []
+        needed = False
+        for a in args:
+            if isinstance(a, Tensor):
+                inputs.append(a)
+                arrays.append(a.data)
+                needed = needed or a.requires_grad
+            elif type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a):
+                inputs.extend(a)
+                arrays.append(type(a)(_array(x) for x in a))
+                needed = needed or any(isinstance(x, Tensor) and x.requires_grad for x in a)
+            else:
+                inputs.append(a)
+                arrays.append(a)
+        try:
+            value, gradients = function(*arrays, **kwargs)
+        except (TypeError, ValueError, IndexError) as error:
+            kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
+            raise kind(f"{name}: {error}") from error
+        result = Tensor(value)
+        if needed and _MODE.recording:
+            recorded = [(x, i) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+            for _, i in recorded:
+                if i >= len(gradients) or gradients[i] is None:
+                    raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
+            result._node = Node(name, [x for x, _ in recorded], [gradients[i] for _, i in recorded])  # type: ignore[misc]
+            result.requires_grad = True
+        return result
+
+    OPS[name] = call
+    return call
