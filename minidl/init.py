@@ -12,7 +12,15 @@ from minidl.random import default_generator
 from minidl.tensor import Array, Tensor
 
 T = TypeVar("T", Tensor, Array)
-_GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+_GAINS = {
+    "linear": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -85,7 +93,7 @@ def trunc_normal_(
     if not math.erf(hi / math.sqrt(2)) - math.erf(lo / math.sqrt(2)) > 2e-4:
         raise ValueError(f"trunc_normal_: expected bounds around the mean {mean} (std {std}), found [{a}, {b}]")
     random = generator or default_generator()
-    values = random.normal(mean, std, tensor.shape)
+    values = np.asarray(random.normal(mean, std, tensor.shape))
     while (outside := (values < a) | (values > b)).any():
         values[outside] = random.normal(mean, std, int(outside.sum()))
     return _fill(tensor, values)

@@ -52,6 +52,7 @@ class Kernel:
         emitted: str | None = None,
     ) -> None:
         functools.update_wrapper(self, py_func)
+        self.__name__: str = py_func.__name__
         self.py_func = py_func
         self.parallel = parallel
         self.fma = fma
@@ -258,9 +259,11 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     build.__module__ = fn.__module__
     build.__doc__ = fn.__doc__
     fastmath = {"contract"} if made.fma else False
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, parallel=parallel)(build)
+    dispatcher: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, parallel=parallel)(
+        build
+    )
     if (directory := cache_directory()) is not None:
-        dispatcher._cache = _disk_cache(build, directory)
+        dispatcher._cache = _disk_cache(build, directory)  # type: ignore[attr-defined]
     return dispatcher
 
 
@@ -324,7 +327,7 @@ def _disk_cache(build: Callable[..., Any], directory: Path) -> Any:
             return super().get_source_stamp() if os.path.isfile(source) else build.__code__.co_code
 
     class Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
-        _locator_classes = [Locator]
+        _locator_classes = (Locator,)
 
     class DiskCache(caching.FunctionCache):  # type: ignore[misc]
         _impl_class = Implementation

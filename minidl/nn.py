@@ -253,7 +253,7 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0; generator: minidl's own if None."""
+    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0."""
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
         if not 0 <= p <= 1:

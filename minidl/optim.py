@@ -26,14 +26,16 @@ def _large(p: Array, *_: Any) -> bool:
 
 
 @kernel(parallel=_large)
-def sgd_update(p, g, lr, weight_decay):
+def sgd_update(p: Array, g: Array, lr: Any, weight_decay: Any) -> None:
     """p ← p − lr·(g + weight_decay·p).   Flat arrays of one length"""
     for i in prange(p.size):
         p[i] -= lr * (g[i] + weight_decay * p[i])
 
 
 @kernel(parallel=_large)
-def sgd_momentum_update(p, g, buffer, lr, momentum, share, weight_decay, nesterov):
+def sgd_momentum_update(
+    p: Array, g: Array, buffer: Array, lr: Any, momentum: Any, share: Any, weight_decay: Any, nesterov: bool
+) -> None:
     """g ← g + weight_decay·p;  buffer ← momentum·buffer + share·g;  p ← p − lr·(buffer, or g + momentum·buffer)"""
     for i in prange(p.size):
         d = g[i] + weight_decay * p[i]
@@ -45,7 +47,20 @@ def sgd_momentum_update(p, g, buffer, lr, momentum, share, weight_decay, nestero
 
 
 @kernel(parallel=_large)
-def adam_update(p, g, m, v, rate, beta1, beta2, eps, root, weight_decay, decay, tiny):
+def adam_update(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    rate: Any,
+    beta1: Any,
+    beta2: Any,
+    eps: Any,
+    root: Any,
+    weight_decay: Any,
+    decay: Any,
+    tiny: Any,
+) -> None:
     """p ← p·(1 − decay);  g ← g + weight_decay·p;  m, v ← means of g, g²;  p ← p − rate·m / (root·√v + eps)
 
     Moments smaller than `tiny`, the smallest normal number, become 0: on denormals the processor crawls.
@@ -74,7 +89,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
-        given = [params] if isinstance(params, Tensor) else list(params)
+        given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: expected parameters to optimize, found none")
         groups = given if all(isinstance(group, dict) for group in given) else [{"params": given}]
@@ -117,10 +132,18 @@ class Optimizer:
         """Move every parameter that has a gradient. ValueError: a gradient of another shape than its parameter's."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
+                if p.grad is None:
+                    continue
+                if p.grad.shape != p.data.shape:
+                    name = type(self).__name__
+                    raise ValueError(f"{name}: expected a gradient of shape {p.data.shape}, found {p.grad.shape}")
+                values = _flat(p.data, p.data)
+                self._update(p, values, _flat(p.grad, p.data), group)
+                if not (p.data.flags.carray or p.data.flags.farray):  # then `values` had to be a copy
+                    p.data[...] = values.reshape(p.data.shape)
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
+        """Change `values`, those of the parameter p as a flat array, by their gradient g."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,10 +169,10 @@ class Optimizer:
             entry = state_dict["state"].get(number, state_dict["state"].get(str(number)))
             if entry is not None:
                 loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items()}
-        made = [{**g, **{k: v for k, v in new.items() if k in g and k != "params"}} for g, new in zip(self.param_groups, groups, strict=True)]
-        for group in made:
-            self._check(group)
-        for group, new in zip(self.param_groups, made, strict=True):
+        options = [{k: new[k] for k in self.defaults if k in new} for new in groups]
+        for group, new in zip(self.param_groups, options, strict=True):
+            self._check({**group, **new})
+        for group, new in zip(self.param_groups, options, strict=True):
             group.update(new)
         self.state = loaded
 
@@ -167,9 +190,7 @@ def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:
 
 def _flat(array: Array, like: Array) -> Array:
     """`array` as one axis, in the memory order of the parameter `like`; a view where that is possible."""
-    if like.flags.farray:
-        array = array.T
-    return kernel_array(array, like.dtype).reshape(-1)
+    return kernel_array(array.T if like.flags.farray else array, like.dtype).reshape(-1)
 
 
 class SGD(Optimizer):
@@ -199,19 +220,17 @@ class SGD(Optimizer):
                 f"found momentum {group['momentum']} and dampening {group['dampening']}"
             )
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
-        number = p.data.dtype.type
-        flat, g = _arrays(p)
+    def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
+        number = values.dtype.type
         lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
         if group["momentum"] == 0:
-            sgd_update(flat, g, lr, weight_decay)
-        else:
-            state = self.state.setdefault(p, {})
-            share = 1 - group["dampening"] if "momentum_buffer" in state else 1
-            buffer = state.setdefault("momentum_buffer", np.zeros_like(p.data))
-            options = lr, number(group["momentum"]), number(share), weight_decay, bool(group["nesterov"])
-            sgd_momentum_update(flat, g, _flat(buffer, p.data), *options)
-        _store(p, flat)
+            sgd_update(values, g, lr, weight_decay)
+            return
+        state = self.state.setdefault(p, {})
+        share = 1 - group["dampening"] if "momentum_buffer" in state else 1
+        buffer = state.setdefault("momentum_buffer", np.zeros_like(p.data))
+        options = lr, number(group["momentum"]), number(share), weight_decay, bool(group["nesterov"])
+        sgd_momentum_update(values, g, _flat(buffer, p.data), *options)
 
 
 class Adam(Optimizer):
@@ -233,20 +252,19 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
-        number = p.data.dtype.type
+    def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
+        number = values.dtype.type
         state = self.state.get(p)
         if state is None:
             zeros = {"exp_avg": np.zeros_like(p.data), "exp_avg_sq": np.zeros_like(p.data)}
             state = self.state[p] = {"step": 0, **zeros}
-        flat, g = _arrays(p)
         state["step"] += 1
         (beta1, beta2), t = group["betas"], state["step"]
         coupled, decay = group["weight_decay"], 0.0
         if self.decoupled:
             coupled, decay = 0.0, group["lr"] * group["weight_decay"]
         adam_update(
-            flat,
+            values,
             g,
             _flat(state["exp_avg"], p.data),
             _flat(state["exp_avg_sq"], p.data),
@@ -257,9 +275,8 @@ class Adam(Optimizer):
             number(1 / math.sqrt(1 - beta2**t)),
             number(coupled),
             number(decay),
-            np.finfo(p.data.dtype).tiny,
+            np.finfo(values.dtype).tiny,
         )
-        _store(p, flat)
 
 
 class AdamW(Adam):
@@ -276,17 +293,3 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-
-def _arrays(p: Tensor) -> tuple[Array, Array]:
-    """A parameter and its gradient as flat arrays in one memory order. ValueError for a gradient of another shape."""
-    g = np.asarray(p.grad)
-    if g.shape != p.data.shape:
-        raise ValueError(f"expected a gradient of shape {p.data.shape}, as its parameter, found {g.shape}")
-    return _flat(p.data, p.data), _flat(g, p.data)
-
-
-def _store(p: Tensor, flat: Array) -> None:
-    """Put updated values back where `flat` had to be a copy (a parameter that is a strided view)."""
-    if not np.shares_memory(flat, p.data):
-        p.data[...] = flat.reshape(p.data.shape)

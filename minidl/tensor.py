@@ -21,7 +21,6 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
-from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class _Mode(threading.local):
-    recording = True
+    paused = 0  # how many no_grad blocks this thread is in
 
 
 _MODE = _Mode()
@@ -45,14 +44,10 @@ class no_grad(ContextDecorator):
     """Within this block (or function) and this thread, nothing is recorded for backward."""
 
     def __enter__(self) -> None:
-        self._before = _MODE.recording
-        _MODE.recording = False
+        _MODE.paused += 1
 
     def __exit__(self, *exception: object) -> None:
-        _MODE.recording = self._before
-
-    def _recreate_cm(self) -> "no_grad":  # each call of a decorated function gets its own, in its own thread
-        return no_grad()
+        _MODE.paused -= 1
 
 
 class Node:
@@ -136,7 +131,13 @@ class Tensor:
 
     def __repr__(self) -> str:
         values = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=20)
-        origin = f", op={self._node.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
+        origin = (
+            f", op={self._node.op}"
+            if self._node not in (None, _FREED)
+            else ", requires_grad=True"
+            if self.requires_grad
+            else ""
+        )
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{origin})"
 
     # fmt: off
@@ -203,12 +204,10 @@ class Tensor:
         if grad is None:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
-            dy = np.ones_like(self.data)
-        else:
-            dy = np.asarray(_array(grad), dtype=self.dtype)
-            if dy.shape != self.shape:
-                raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
-        start = dy
+            grad = np.ones_like(self.data)
+        dy = np.array(_array(grad), dtype=self.dtype)  # a copy: it may end up in some leaf's .grad
+        if dy.shape != self.shape:
+            raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)
         gradients: dict[Tensor, Array] = {self: dy}  # dL/dt, summed over the uses of t seen so far
         finished: list[tuple[Tensor, Array]] = []
@@ -222,7 +221,7 @@ class Tensor:
             if node is None:
                 continue
             for x, gradient in zip(node.inputs, node.gradients, strict=True):
-                dx = _fit(gradient(dy), x)
+                dx = _fit(gradient(dy), x, node.op)
                 if x in gradients:
                     dx = np.asarray(gradients[x] + dx)
                 elif x._node is None and (_root(dx) is _root(dy) or not dx.flags.writeable):
@@ -237,7 +236,7 @@ class Tensor:
             if tensor.grad is not None:
                 tensor.grad = np.asarray(tensor.grad + dy)
             else:
-                tensor.grad = dy.copy() if dy is start or tensor._retains_grad else dy
+                tensor.grad = dy.copy() if tensor._retains_grad else dy
 
 
 def _array(x: ArrayLike) -> Any:
@@ -265,14 +264,19 @@ def _count_uses(root: Tensor) -> dict[Tensor, int]:
     return uses
 
 
-def _fit(dx: Array, x: Tensor) -> Array:
+def _fit(dx: Array, x: Tensor, op: str) -> Array:
     """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum."""
-    shape = x.data.shape
+    shape, dtype = x.data.shape, x.data.dtype
+    if type(dx) is np.ndarray and dx.shape == shape and dx.dtype is dtype:
+        return dx
     if dx.shape != shape:
         extra = dx.ndim - len(shape)
         repeated = tuple(i for i in range(dx.ndim) if i < extra or shape[i - extra] == 1 != dx.shape[i])
-        dx = dx.sum(axis=repeated, keepdims=True, dtype=np.float64).reshape(shape)
-    return np.asarray(dx, dtype=x.data.dtype)
+        total = dx.sum(axis=repeated, keepdims=True, dtype=np.float64)
+        if extra < 0 or total.shape[extra:] != shape:
+            raise ValueError(f"{op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
+        dx = total.reshape(shape)
+    return np.asarray(dx, dtype=dtype)
 
 
 def _root(array: Array) -> Any:
@@ -292,24 +296,19 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
-        for value in kwargs.values():
-            if isinstance(value, Tensor):  # a Tensor given by name is an input all the same
-                bound = parameters.bind(*args, **kwargs)
-                bound.apply_defaults()
-                args, kwargs = bound.args, bound.kwargs
-                break
+        if kwargs and any(isinstance(value, Tensor | list | tuple) for value in kwargs.values()):
+            bound = parameters.bind(*args, **kwargs)  # Tensors given by name are inputs all the same
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
         inputs: list[Any] = []
         arrays: list[Any] = []
-        needed = False
         for a in args:
             if isinstance(a, Tensor):
                 inputs.append(a)
                 arrays.append(a.data)
-                needed = needed or a.requires_grad
-            elif type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a):
+            elif isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a):
                 inputs.extend(a)
                 arrays.append(type(a)(_array(x) for x in a))
-                needed = needed or any(isinstance(x, Tensor) and x.requires_grad for x in a)
             else:
                 inputs.append(a)
                 arrays.append(a)
@@ -319,14 +318,19 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
             raise kind(f"{name}: {error}") from error
         result = Tensor(value)
-        if needed and _MODE.recording:
-            recorded = [(x, i) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-            for _, i in recorded:
-                if i >= len(gradients) or gradients[i] is None:
-                    raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
-            result._node = Node(name, [x for x, _ in recorded], [gradients[i] for _, i in recorded])  # type: ignore[misc]
-            result.requires_grad = True
+        if not _MODE.paused:
+            needed = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+            if needed:
+                result._node = Node(name, [inputs[i] for i in needed], [_gradient(name, gradients, i) for i in needed])
+                result.requires_grad = True
         return result
 
     OPS[name] = call
     return call
+
+
+def _gradient(name: str, gradients: tuple[Gradient | None, ...], i: int) -> Gradient:
+    gradient = gradients[i] if i < len(gradients) else None
+    if gradient is None:
+        raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
+    return gradient

@@ -11,7 +11,7 @@ from minidl.tensor import Array, ArrayLike, op
 
 
 @kernel
-def relu_forward(x, y):
+def relu_forward(x: Array, y: Array) -> None:
     """y = 0 where x < 0, else x.  Flat arrays of one length (so NaN passes through)."""
     zero = x.dtype.type(0)  # a bare 0 would make Numba compute in float64
     for i in range(x.size):
@@ -19,7 +19,7 @@ def relu_forward(x, y):
 
 
 @kernel
-def relu_backward(dy, y, dx):
+def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """dx = 0 where y <= 0, else dy.  Flat arrays of one length (so NaN passes through)."""
     zero = y.dtype.type(0)
     for i in range(y.size):
@@ -89,14 +89,14 @@ def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Result
 
 
 @kernel
-def gelu_forward(x, y):
+def gelu_forward(x: Array, y: Array) -> None:
     """y = x·Φ(x), Φ the normal distribution.  Flat arrays of one length."""
     for i in range(x.size):
         y[i] = x[i] * 0.5 * math.erfc(-x[i] * 0.7071067811865476)
 
 
 @kernel
-def gelu_backward(dy, x, dx):
+def gelu_backward(dy: Array, x: Array, dx: Array) -> None:
     """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length."""
     for i in range(x.size):
         v = np.float64(x[i])

@@ -27,7 +27,9 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
             if sizes.setdefault(index, size) in (1, size):
                 sizes[index] = size
             elif size != 1:
-                raise ValueError(f"einsum: index {index!r} of {subscripts!r} is {sizes[index]} in one operand, {size} in another")
+                raise ValueError(
+                    f"einsum: index {index!r} of {subscripts!r} is {sizes[index]} in one operand, {size} in another"
+                )
     y, indices = tensors[0], terms[0]
     for i in range(len(tensors)):
         later = set(output).union(*terms[i + 1 :])

@@ -212,7 +212,7 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
 @op
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Result:
     """y = a where the condition holds, else b.   dL/da = dL/dy there, 0 elsewhere; dL/db the other way round"""
-    y = np.where(condition, a, b)
+    y: Any = np.where(condition, a, b)
     return y, (None, lambda dy: np.where(condition, dy, 0), lambda dy: np.where(condition, 0, dy))
 
 

@@ -7,6 +7,8 @@ the order of k, begun anew every 256 terms (so that float32 keeps its digits ove
 depends neither on the panel nor on the thread, so neither do its bits.
 """
 
+import math
+
 import numpy as np
 
 from minidl.jit import kernel, prange
@@ -19,7 +21,22 @@ PANEL = 22 * ROWS
 
 
 @kernel(fma=True, emitted="minidl.ops.tile")
-def matmul_tile(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms, rows, columns, accumulate):
+def matmul_tile(
+    a: Array,
+    a_at: int,
+    a_row: int,
+    a_column: int,
+    b: Array,
+    b_at: int,
+    b_row: int,
+    c: Array,
+    c_at: int,
+    c_row: int,
+    terms: int,
+    rows: int,
+    columns: int,
+    accumulate: bool,
+) -> None:
     """c[i, j] = Σₖ a[i, k]·b[k, j], or += if `accumulate`, for i < rows ≤ 6, j < columns, k < terms.
 
     Arrays are flat: a[i, k] stands at a_at + i·a_row + k·a_column, b[k, j] at b_at + k·b_row + j, c[i, j] at
@@ -44,7 +61,21 @@ def worth_threads(multiply_adds: int) -> bool:
 
 
 @kernel(fma=True)
-def matmul_panel(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms, rows, columns):
+def matmul_panel(
+    a: Array,
+    a_at: int,
+    a_row: int,
+    a_column: int,
+    b: Array,
+    b_at: int,
+    b_row: int,
+    c: Array,
+    c_at: int,
+    c_row: int,
+    terms: int,
+    rows: int,
+    columns: int,
+) -> None:
     """c[i, j] = Σₖ a[i, k]·b[k, j] for i < rows, j < columns ≤ 64; arrays flat, as for `matmul_tile`."""
     packed = rows > 2 * ROWS  # or it is not worth copying
     block = np.empty(min(TERMS, terms) * COLUMNS, b.dtype) if packed else b
@@ -53,7 +84,10 @@ def matmul_panel(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms
         at, step = b_at + first * b_row, b_row
         if packed:
             for k in range(length):
-                source, target = b[at + k * b_row : at + k * b_row + columns], block[k * COLUMNS : k * COLUMNS + columns]
+                source, target = (
+                    b[at + k * b_row : at + k * b_row + columns],
+                    block[k * COLUMNS : k * COLUMNS + columns],
+                )
                 for j in range(columns):
                     target[j] = source[j]
             at, step = 0, COLUMNS
@@ -63,50 +97,52 @@ def matmul_panel(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms
             matmul_tile(a, a_i, a_row, a_column, block, at, step, c, c_i, c_row, length, height, columns, first > 0)
 
 
-@kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, c: worth_threads(c.size * b.shape[1]))
-def matmul_forward(a, a_batch, a_row, a_column, b, c):
-    """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j], with a[n, i, k] at n·a_batch + i·a_row + k·a_column.
+@kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))
+def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
+    """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j], with a[n, i, k] the element n·a_batch + i·a_row + k·a_column of a.
 
-    a: flat, addressed by strides, so that a transposed A costs nothing.  b (1 or batch, K, N), c (batch, M, N): C order.
+    a, b (…, K, N), c (…, M, N): C order, of 2 or 3 axes. A is addressed by strides, so that transposing it costs
+    nothing; b_batch is K·N, or 0 where all share one B.
     """
-    batch, height, width = c.shape
-    terms = b.shape[1]
-    down, across = (height + PANEL - 1) // PANEL, (width + COLUMNS - 1) // COLUMNS
-    b_batch = terms * width if b.shape[0] > 1 else 0
-    b_flat, c_flat = b.reshape(-1), c.reshape(-1)
+    height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
+    a_flat, b_flat, c_flat = a.reshape(-1), b.reshape(-1), c.reshape(-1)
+    batch, down, across = c.size // (height * width), (height + PANEL - 1) // PANEL, (width + COLUMNS - 1) // COLUMNS
     for t in prange(batch * down * across):
         n, i, j = np.int64(t) // (down * across), np.int64(t) // across % down * PANEL, np.int64(t) % across * COLUMNS
         a_at, b_at, c_at = n * a_batch + i * a_row, n * b_batch + j, (n * height + i) * width + j
         rows, columns = min(PANEL, height - i), min(COLUMNS, width - j)
-        matmul_panel(a, a_at, a_row, a_column, b_flat, b_at, width, c_flat, c_at, width, terms, rows, columns)
+        matmul_panel(a_flat, a_at, a_row, a_column, b_flat, b_at, width, c_flat, c_at, width, terms, rows, columns)
 
 
 def product(a: Array, b: Array) -> Array:
     """a @ b for float arrays (…, M, K) and (…, K, N), whose leading axes broadcast; A may be transposed for free."""
     dtype = one_dtype(a, b)
     (height, terms), columns = a.shape[-2:], b.shape[-1]
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    if a.shape[:-2] != batch:
-        a = np.broadcast_to(a, (*batch, height, terms))
-    if b.ndim > 2 and b.shape[:-2] != batch:
-        b = np.broadcast_to(b, (*batch, terms, columns))
-    transposed = np.swapaxes(a, -1, -2)
-    if transposed.dtype is dtype and transposed.flags.carray:
+    shape: tuple[int, ...] = (height, columns)
+    if a.ndim > 2 or b.ndim > 2:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        shape = (*batch, height, columns)
+        count = math.prod(batch)
+        a = np.broadcast_to(a, (*batch, height, terms)).reshape(count, height, terms)
+        if b.ndim > 2:
+            b = np.broadcast_to(b, (*batch, terms, columns)).reshape(count, terms, columns)
+    if not a.flags.carray and (transposed := a.swapaxes(-1, -2)).flags.carray and transposed.dtype is dtype:
         a, row, column = transposed, 1, height
     else:
         a, row, column = kernel_array(a, dtype), terms, 1
-    c = np.empty((*batch, height, columns), dtype)
+    c = np.empty((*a.shape[:-2], height, columns), dtype)
     if c.size:
-        b = kernel_array(b, dtype).reshape(-1, terms, columns)
-        matmul_forward(a.reshape(-1), height * terms, row, column, b, c.reshape(-1, height, columns))
-    return c
+        b = kernel_array(b, dtype)
+        matmul_forward(a, height * terms, row, column, b, terms * columns if b.ndim > 2 else 0, c)
+    return c if c.shape == shape else c.reshape(shape)
 
 
 @op
 def matmul(a: ArrayLike, b: ArrayLike) -> Result:
     """y = a @ b.   dL/da = dL/dy @ bᵀ,  dL/db = aᵀ @ dL/dy      a (…, M, K), b (…, K, N): float; y (…, M, N)
 
-    As `np.matmul`: leading axes broadcast; a vector is a row on the left, a column on the right, and its axis is dropped.
+    As `np.matmul`: leading axes broadcast; a vector is a row on the left, a column on the right, and its axis is
+    dropped.
     """
     a, b = floating(a, "a"), floating(b, "b")
     if a.ndim == 0 or b.ndim == 0:
@@ -117,7 +153,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Result:
         raise ValueError(f"expected a (…, M, K) and b (…, K, N), found shapes {a.shape} and {b.shape}")
     dropped = (-2,) * (a.ndim == 1) + (-1,) * (b.ndim == 1)
     joint = left.ndim > 2 and right.ndim == 2  # one matrix for the whole batch: the batch is only more rows
-    rows = left.reshape(-1, left.shape[-1]) if joint else left
+    rows = left.reshape(math.prod(left.shape[:-1]), left.shape[-1]) if joint else left
     y = product(rows, right)
     full = (*left.shape[:-1], right.shape[-1]) if joint else y.shape
 

@@ -42,7 +42,9 @@ def _class_weights(weight: ArrayLike, classes: int, like: Array) -> Array:
 
 
 @kernel
-def softmax_cross_entropy_forward(logits, labels, weight, ignore_index, smoothing, losses, p):
+def softmax_cross_entropy_forward(
+    logits: Array, labels: Array, weight: Array, ignore_index: int, smoothing: float, losses: Array, p: Array
+) -> None:
     """p = softmax(logits), losses[n] = the cross-entropy of row n (see `softmax_cross_entropy`).
 
     logits, p (N, C); labels, losses (N); weight (C); labels already checked.
@@ -76,7 +78,9 @@ def softmax_cross_entropy_forward(logits, labels, weight, ignore_index, smoothin
 
 
 @kernel
-def softmax_cross_entropy_backward(dlosses, p, labels, weight, ignore_index, smoothing, dlogits):
+def softmax_cross_entropy_backward(
+    dlosses: Array, p: Array, labels: Array, weight: Array, ignore_index: int, smoothing: float, dlogits: Array
+) -> None:
     """dlogits[n] = dlosses[n] · (p[n]·Σt − t), t the target row: (1−ε)·weight at the label plus ε/C·weight."""
     classes = p.shape[1]
     weights = 0.0
@@ -125,7 +129,7 @@ def softmax_cross_entropy(
         raise ValueError(f"expected logits (N, C), found shape {z.shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
-    y = class_labels(labels, *z.shape, ignore_index)
+    y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
     w = _class_weights(weight, z.shape[1], z)
     p, losses = np.empty(z.shape, z.dtype), np.empty(z.shape[0], z.dtype)
     softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
@@ -152,7 +156,9 @@ def _weighted(
     n = float(counted.sum()) if given is None else float(weights[labels[counted]].sum(dtype=np.float64))
     total = losses.sum(dtype=np.float64)
     with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
-        return np.asarray(total / np.float64(n), losses.dtype), lambda dy: np.full(losses.shape, dy / n if n else np.nan)
+        return np.asarray(total / np.float64(n), losses.dtype), lambda dy: np.full(
+            losses.shape, dy / n if n else np.nan
+        )
 
 
 @op
@@ -170,7 +176,7 @@ def nll(
     x = floating(log_probabilities, "log_probabilities")
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"expected log_probabilities (N, C), found shape {x.shape}")
-    y = class_labels(labels, *x.shape, ignore_index)
+    y = class_labels(labels, x.shape[0], x.shape[1], ignore_index)
     w = _class_weights(weight, x.shape[1], x)
     counted = y != ignore_index
     rows, columns = np.flatnonzero(counted), y[counted]

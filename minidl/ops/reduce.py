@@ -4,8 +4,6 @@ Sums of float32 are accumulated in float64: NumPy adds the rows of a matrix one 
 accumulator stops growing at 2²⁴ ones.
 """
 
-from typing import Any
-
 import numpy as np
 
 from minidl.ops.elementwise import Result

@@ -43,14 +43,14 @@ def moveaxis(x: ArrayLike, source: Axes, destination: Axes) -> Result:
 def expand_dims(x: ArrayLike, axis: Axes) -> Result:
     """y = x with axes of size 1 put in.   dL/dx = dL/dy without them"""
     x = np.asarray(x)
-    return np.expand_dims(x, axis), (lambda dy: np.reshape(dy, x.shape),)  # type: ignore[arg-type]
+    return np.expand_dims(x, axis), (lambda dy: np.reshape(dy, x.shape),)
 
 
 @op
 def squeeze(x: ArrayLike, axis: Axes | None = None) -> Result:
     """y = x without these axes of size 1 (None: all such).   dL/dx = dL/dy with them      ValueError for other sizes"""
     x = np.asarray(x)
-    return np.squeeze(x, axis), (lambda dy: np.reshape(dy, x.shape),)  # type: ignore[arg-type]
+    return np.squeeze(x, axis), (lambda dy: np.reshape(dy, x.shape),)
 
 
 @op
@@ -77,7 +77,7 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
     """y = the arrays, all of one shape, one after another along a new axis.   dL/dxᵢ = its part of dL/dy"""
     y = np.stack(arrays, axis)
-    return y, tuple(lambda dy, i=i: np.take(dy, i, axis) for i in range(len(arrays)))  # type: ignore[misc]
+    return y, tuple(lambda dy, i=i: np.take(dy, i, axis) for i in range(len(arrays)))
 
 
 def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -129,9 +129,9 @@ def pad(x: ArrayLike, pad_width: Any, constant_values: float = 0) -> Result:
 
 
 @op
-def flip(x: ArrayLike, axis: Axes | None = None) -> Result:
+def flip(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Result:
     """y = x in reverse along these axes (None: all).   dL/dx = dL/dy in reverse"""
-    return np.flip(x, axis), (lambda dy: np.flip(dy, axis),)  # type: ignore[arg-type]
+    return np.flip(x, axis), (lambda dy: np.flip(dy, axis),)
 
 
 @op

@@ -32,7 +32,7 @@ def vector_bytes() -> int:
     return 32 if features.get("avx2") and features.get("fma") else 0
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def matmul_tile(
     typing_context: Any, a: Any, a_at: Any, a_row: Any, a_column: Any, b: Any, b_at: Any, b_row: Any,
     c: Any, c_at: Any, c_row: Any, terms: Any, rows: Any, columns: Any, accumulate: Any,
@@ -59,9 +59,12 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     with builder.if_else(builder.icmp_signed(">=", left, ir.Constant(emit.integer, wide))) as (whole, edge):
         with whole:
             emit.tile(first, left, wide // emit.lanes, masked=False)
-        with edge, builder.if_else(builder.icmp_signed(">", left, ir.Constant(emit.integer, emit.lanes))) as (
-            several,
-            one,
+        with (
+            edge,
+            builder.if_else(builder.icmp_signed(">", left, ir.Constant(emit.integer, emit.lanes))) as (
+                several,
+                one,
+            ),
         ):
             with several:
                 emit.tile(first, left, wide // emit.lanes, masked=True)
@@ -92,9 +95,15 @@ class _Emitter:
 
     def tile(self, first: Any, left: Any, vectors: int, masked: bool) -> None:
         """6 rows × `vectors` of C from column `first` on, of which `left` columns are C's."""
-        builder, number = self.builder, lambda value: ir.Constant(self.integer, value)
+        builder = self.builder
+
+        def number(value: int) -> Any:
+            return ir.Constant(self.integer, value)
+
         starts = [builder.add(first, number(j * self.lanes)) for j in range(vectors)]
-        masks = [self.lanes_below(builder.sub(left, number(j * self.lanes))) if masked else None for j in range(vectors)]
+        masks = [
+            self.lanes_below(builder.sub(left, number(j * self.lanes))) if masked else None for j in range(vectors)
+        ]
         inside = [builder.icmp_signed("<", number(i), self.rows) for i in range(ROWS)]
         last = builder.sub(self.rows, number(1))
         row = [builder.select(inside[i], number(i), last) for i in range(ROWS)]  # rows beyond the last repeat it
