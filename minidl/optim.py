@@ -85,6 +85,8 @@ class Optimizer:
     options out of range. TypeError: something that is not a leaf Tensor.
     """
 
+    state_keys: tuple[str, ...] = ()  # without which a parameter's state is no state
+
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
@@ -118,6 +120,8 @@ class Optimizer:
         for option in ("lr", "eps", "weight_decay", "momentum"):
             if option in group and not group[option] >= 0:
                 raise ValueError(f"{type(self).__name__}: expected {option} ≥ 0, found {group[option]}")
+        if len(group.get("betas", (0, 0))) != 2:
+            raise ValueError(f"{type(self).__name__}: expected two betas, found {group['betas']}")
         for i, beta in enumerate(group.get("betas", ())):
             if not 0 <= beta < 1:
                 raise ValueError(f"{type(self).__name__}: expected betas[{i}] from 0 to below 1, found {beta}")
@@ -139,8 +143,7 @@ class Optimizer:
                     raise ValueError(f"{name}: expected a gradient of shape {p.data.shape}, found {p.grad.shape}")
                 values = _flat(p.data, p.data)
                 self._update(p, values, _flat(p.grad, p.data), group)
-                if not (p.data.flags.carray or p.data.flags.farray):  # then `values` had to be a copy
-                    p.data[...] = values.reshape(p.data.shape)
+                _store(values, p.data, p.data)
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
         """Change `values`, those of the parameter p as a flat array, by their gradient g."""
@@ -167,8 +170,10 @@ class Optimizer:
         loaded: dict[Tensor, dict[str, Any]] = {}
         for number, p in zip(numbers, params, strict=True):
             entry = state_dict["state"].get(number, state_dict["state"].get(str(number)))
-            if entry is not None:
-                loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items()}
+            if entry:
+                if missing := [key for key in self.state_keys if key not in entry]:
+                    raise KeyError(f"{name}.load_state_dict: missing {missing} of parameter {number}")
+                loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items() if value is not None}
         options = [{k: new[k] for k in self.defaults if k in new} for new in groups]
         for group, new in zip(self.param_groups, options, strict=True):
             self._check({**group, **new})
@@ -190,7 +195,13 @@ def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:
 
 def _flat(array: Array, like: Array) -> Array:
     """`array` as one axis, in the memory order of the parameter `like`; a view where that is possible."""
-    return kernel_array(array.T if like.flags.farray else array, like.dtype).reshape(-1)
+    return kernel_array(array.T if like.flags.f_contiguous else array, like.dtype).reshape(-1)
+
+
+def _store(flat: Array, array: Array, like: Array) -> None:
+    """Put what became of `flat` (see `_flat`) back into `array`, where it had to be a copy of it."""
+    if not np.may_share_memory(flat, array):
+        array[...] = flat.reshape(like.shape, order="F" if like.flags.f_contiguous else "C")
 
 
 class SGD(Optimizer):
@@ -230,7 +241,9 @@ class SGD(Optimizer):
         share = 1 - group["dampening"] if "momentum_buffer" in state else 1
         buffer = state.setdefault("momentum_buffer", np.zeros_like(p.data))
         options = lr, number(group["momentum"]), number(share), weight_decay, bool(group["nesterov"])
-        sgd_momentum_update(values, g, _flat(buffer, p.data), *options)
+        b = _flat(buffer, p.data)
+        sgd_momentum_update(values, g, b, *options)
+        _store(b, buffer, p.data)
 
 
 class Adam(Optimizer):
@@ -241,6 +254,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    state_keys = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -263,11 +277,12 @@ class Adam(Optimizer):
         coupled, decay = group["weight_decay"], 0.0
         if self.decoupled:
             coupled, decay = 0.0, group["lr"] * group["weight_decay"]
+        m, v = _flat(state["exp_avg"], p.data), _flat(state["exp_avg_sq"], p.data)
         adam_update(
             values,
             g,
-            _flat(state["exp_avg"], p.data),
-            _flat(state["exp_avg_sq"], p.data),
+            m,
+            v,
             number(group["lr"] / (1 - beta1**t)),
             number(1 - beta1),
             number(1 - beta2),
@@ -277,6 +292,8 @@ class Adam(Optimizer):
             number(decay),
             np.finfo(values.dtype).tiny,
         )
+        _store(m, state["exp_avg"], p.data)
+        _store(v, state["exp_avg_sq"], p.data)
 
 
 class AdamW(Adam):

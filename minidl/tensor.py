@@ -5,8 +5,7 @@ gradient back:
 
     @op
     def multiply(a, b):
-        y = a * b
-        return y, (lambda dy: dy * b, lambda dy: dy * a)
+        return a * b, (lambda dy: dy * b, lambda dy: dy * a)
 
 `@op` unwraps Tensors, calls the function, and keeps the gradient functions of those inputs that need a
 gradient. `Tensor.backward` starts with dL/dL = 1 and applies the chain rule, each tensor after all that
@@ -114,33 +113,17 @@ class Tensor:
             raise TypeError("a Tensor that requires a gradient does not turn into an array unasked: use .numpy()")
         return np.array(self.data, dtype=dtype, copy=copy)
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Iterator["Tensor"]:
-        return (self[i] for i in range(len(self.data)))
-
-    def __bool__(self) -> bool:
-        return bool(self.data)
-
-    def __float__(self) -> float:
-        return float(self.data.item())
-
-    def __int__(self) -> int:
-        return int(self.data.item())
-
     def __repr__(self) -> str:
         values = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=20)
-        origin = (
-            f", op={self._node.op}"
-            if self._node not in (None, _FREED)
-            else ", requires_grad=True"
-            if self.requires_grad
-            else ""
-        )
+        origin = f", op={self._node.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{origin})"
 
     # fmt: off
+    def __len__(self) -> int: return len(self.data)
+    def __iter__(self) -> Iterator["Tensor"]: return (self[i] for i in range(len(self.data)))
+    def __bool__(self) -> bool: return bool(self.data)
+    def __float__(self) -> float: return float(self.data.item())
+    def __int__(self) -> int: return int(self.data.item())
     def __getitem__(self, index: Any) -> "Tensor": return OPS["getitem"](self, index)
     def __neg__(self) -> "Tensor": return OPS["negative"](self)
     def __abs__(self) -> "Tensor": return OPS["abs"](self)
@@ -224,7 +207,7 @@ class Tensor:
                 dx = _fit(gradient(dy), x, node.op)
                 if x in gradients:
                     dx = np.asarray(gradients[x] + dx)
-                elif x._node is None and (_root(dx) is _root(dy) or not dx.flags.writeable):
+                elif x._node is None and (dx is dy or (dx.base is not None and _is_view(dx, dy))):
                     dx = dx.copy()  # leaves own their gradients: two of them never share memory
                 gradients[x] = dx
                 uses[x] -= 1
@@ -233,10 +216,9 @@ class Tensor:
             if not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
-            if tensor.grad is not None:
-                tensor.grad = np.asarray(tensor.grad + dy)
-            else:
-                tensor.grad = dy.copy() if tensor._retains_grad else dy
+            if tensor._retains_grad:
+                dy = dy.copy()
+            tensor.grad = dy if tensor.grad is None else np.asarray(tensor.grad + dy)
 
 
 def _array(x: ArrayLike) -> Any:
@@ -264,6 +246,10 @@ def _count_uses(root: Tensor) -> dict[Tensor, int]:
     return uses
 
 
+def _is_view(dx: Array, dy: Array) -> bool:
+    return dx.base is dy or dx.base is dy.base or not dx.flags.writeable  # broadcasting gives read-only views
+
+
 def _fit(dx: Array, x: Tensor, op: str) -> Array:
     """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum."""
     shape, dtype = x.data.shape, x.data.dtype
@@ -277,11 +263,6 @@ def _fit(dx: Array, x: Tensor, op: str) -> Array:
             raise ValueError(f"{op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
         dx = total.reshape(shape)
     return np.asarray(dx, dtype=dtype)
-
-
-def _root(array: Array) -> Any:
-    """The array that owns the memory."""
-    return array if array.base is None else array.base
 
 
 def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Callable[..., Tensor]:

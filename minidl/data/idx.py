@@ -1,0 +1,113 @@
+"""IDX, the format of MNIST: two zero bytes, a type, the number of axes, each axis as a big-endian uint32, the data."""
+
+import contextlib
+import math
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from minidl.tensor import Array
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MAX_BYTES = 1 << 31
+
+
+class IDXError(ValueError):
+    """A file that is not the IDX file it should be: the message names it, what was found and what was expected."""
+
+
+def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Array:
+    """The array in an IDX file, gzipped or not: in native byte order, C order, writable.
+
+    At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
+    format, a damaged gzip stream, or more than `max_bytes` announced. OSError: the file cannot be read.
+    """
+    values, header = read_raw(path, max_bytes)
+    start = len(header)
+    array = np.frombuffer(values, dtype=_TYPES[header[2]], offset=start).reshape(_shape(header))
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _shape(header: bytes | bytearray) -> tuple[int, ...]:
+    return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(header[3]))
+
+
+def read_raw(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[bytearray, bytearray]:
+    """(all decompressed bytes of the file, its header alone), checked as `read_idx` says."""
+    import gzip
+    import zlib
+
+    with open(path, "rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        stream: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+        try:
+            return _read(stream, os.fspath(path), max_bytes)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise IDXError(f"{path}: expected a whole gzip stream, found a damaged one ({error})") from error
+
+
+def _read(stream: IO[bytes], path: str, max_bytes: int) -> tuple[bytearray, bytearray]:
+    header = bytearray(_exactly(stream, 4, path, "the magic number"))
+    if header[:2] != b"\0\0" or header[2] not in _TYPES:
+        raise IDXError(f"{path}: expected an IDX magic number 0000TTDD with a known type TT, found {header.hex()}")
+    if not 1 <= header[3] <= 32:
+        raise IDXError(f"{path}: expected 1 to 32 axes, found {header[3]}")
+    header += _exactly(stream, 4 * header[3], path, f"the sizes of {header[3]} axes")
+    shape = _shape(header)
+    size = math.prod(shape) * np.dtype(_TYPES[header[2]]).itemsize
+    if size > max_bytes:
+        raise IDXError(f"{path}: expected at most {max_bytes:,} bytes, found a header of shape {shape}: {size:,} bytes")
+    values = header.copy()
+    while missing := size - (len(values) - len(header)):
+        chunk = stream.read(min(missing, 1 << 20))
+        if not chunk:
+            raise IDXError(f"{path}: expected {size:,} bytes of data for shape {shape}, found {size - missing:,}")
+        values += chunk
+    if stream.read(1):
+        raise IDXError(f"{path}: expected {size:,} bytes of data for shape {shape}, found more")
+    return values, header
+
+
+def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise IDXError(f"{path}: expected {count} bytes of {what}, found {len(found)}")
+    return found
+
+
+def write_idx(path: str | os.PathLike[str], array: Array) -> None:
+    """Write an array as an IDX file, gzipped if the name ends in ".gz"; whole or not at all.
+
+    TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 255, or one over 2³² − 1.
+    """
+    codes = {np.dtype(t).newbyteorder("="): code for code, t in _TYPES.items()}
+    native = np.asarray(array).dtype.newbyteorder("=")
+    if native not in codes:
+        raise TypeError(f"write_idx: expected one of {sorted(map(str, codes))}, found {native}")
+    if not 1 <= array.ndim <= 255 or any(n >= 1 << 32 for n in array.shape):
+        raise ValueError(f"write_idx: expected 1 to 255 axes of less than 2**32, found shape {array.shape}")
+    header = bytes([0, 0, codes[native], array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    data = header + np.ascontiguousarray(array, dtype=native.newbyteorder(">")).tobytes()
+    if os.fspath(path).endswith(".gz"):
+        import gzip
+
+        data = gzip.compress(data, mtime=0)
+    write_atomically(Path(path), data)
+
+
+def write_atomically(path: Path, data: bytes | bytearray) -> None:
+    """Write a file beside its place, flush it to the disk and rename it: nobody ever sees half of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise

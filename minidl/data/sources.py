@@ -1,0 +1,232 @@
+"""Named data sets: found on this machine or downloaded, and verified on every load.
+
+    train, test = load("mnist")
+
+Looks in `data_dir` or `$MINIDL_DATA` (in its folder of that name, or itself), then in minidl's cache, then asks
+the mirrors in turn. What a mirror sends is checked before it is kept, and kept whole or not at all.
+"""
+
+import difflib
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minidl.cache import private_directory
+from minidl.data.dataset import Dataset
+from minidl.data.idx import IDXError, read_idx, write_atomically
+from minidl.tensor import Array
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+TIMEOUT = 20.0  # seconds without a byte before the next mirror is asked
+DEADLINE = 300.0  # seconds for one file from one mirror
+
+
+class DataError(RuntimeError):
+    """A data set cannot be loaded; the message says what was found, what was expected, and what to do."""
+
+
+class DataUnavailable(DataError):
+    """It is neither on this machine nor to be had from a mirror."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from, and the checksums of its four files, in the order of `FILES`.
+
+    `sha256` are of the unpacked bytes, so any packing of them will do. Where none is published, `md5` are of
+    the .gz files, and only those can be verified.
+    """
+
+    mirrors: tuple[str, ...]
+    sha256: tuple[str, ...] = ()
+    md5: tuple[str, ...] = ()
+
+
+SOURCES = {
+    # LeCun, Cortes, Burges 1998; CC BY-SA 3.0
+    "mnist": Source(
+        ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
+        sha256=(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    # Xiao, Rasul, Vollgraf 2017; MIT. Plain HTTP: the checksum is the only defence
+    "fashion_mnist": Source(
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        md5=(
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+    # Clanuwat et al. 2018; CC BY-SA 4.0
+    "kmnist": Source(
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        md5=(
+            "bdb82020997e1d708af4cf47b453dcf7",
+            "e144d726b3acfaa3e44228e80efcd344",
+            "5c965bf0a639b31b8f53240b1b52f4d7",
+            "7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+    ),
+}
+# E. Alpaydin, C. Kaynak 1998; CC BY 4.0: see DIGITS.md beside this file
+DIGITS = {
+    "digits-images-idx3-ubyte.gz": "d224a90b51e21e5d1332d34effc46c3a7d6244906f07c292c24213770d11ca7b",
+    "digits-labels-idx1-ubyte.gz": "ce71631c1f31ce56fa54f31d1d498fafacff59b001e6c30c4a5e29508aa277ad",
+}
+
+
+def load(name: str, data_dir: str | os.PathLike[str] | None = None, offline: bool = False) -> tuple[Dataset, Dataset]:
+    """(train, test) of "mnist", "fashion_mnist", "kmnist" or "digits": .x uint8 (N, 1, H, W), .y int64 (N,).
+
+    data_dir   where to look instead of `$MINIDL_DATA`
+    offline    do not ask the mirrors
+
+    ValueError: no such data set. DataError: a file here is not what it should be. DataUnavailable: nothing
+    here, and no mirror that could be reached sent the right bytes.
+    """
+    if name == "digits":
+        return _digits()
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, [*SOURCES, "digits"], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"load: expected one of {[*SOURCES, 'digits']}, found {name!r}{hint}")
+    arrays = [_find(name, i, data_dir, offline) for i in range(len(FILES))]
+    return _dataset(name, arrays[0], arrays[1], (28, 28)), _dataset(name, arrays[2], arrays[3], (28, 28))
+
+
+def _dataset(name: str, images: Array, labels: Array, size: tuple[int, int]) -> Dataset:
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != size:
+        raise DataError(f"{name}: expected uint8 images (N, {size[0]}, {size[1]}), found {images.dtype} {images.shape}")
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"{name}: expected {len(images)} labels, one for each image, found shape {labels.shape}")
+    if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 9):
+        raise DataError(f"{name}: expected labels from 0 to 9, found {labels.dtype} up to {labels.max()}")
+    return Dataset(images[:, None], labels.astype(np.int64))
+
+
+def _digits() -> tuple[Dataset, Dataset]:
+    here = Path(__file__).parent
+    images, labels = (_verified(here / file, sha256=checksum) for file, checksum in DIGITS.items())
+    both = _dataset("digits", images, labels, (8, 8))
+    return Dataset(both.x[:1437], both.y[:1437]), Dataset(both.x[1437:], both.y[1437:])
+
+
+# --------------------------------------------------------------------------------- finding a file
+
+
+def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: bool) -> Array:
+    """The array of a data set's i-th file, from wherever it can be had."""
+    source, file = SOURCES[name], FILES[i]
+    checksums = {"sha256": source.sha256[i]} if source.sha256 else {"md5": source.md5[i]}
+    looked: list[str] = []
+    for directory in _given(name, data_dir):
+        for path in (directory / f"{file}.gz", directory / file):
+            if path.is_file():
+                return _verified(path, **checksums)
+        looked.append(str(directory))
+    try:
+        cache: Path | None = private_directory("data", name)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        cache = None
+        looked.append(f"the cache ({error})")
+    if cache is not None:
+        kept = cache / f"{file}.gz"
+        if kept.is_file():
+            try:
+                return _verified(kept, **checksums)
+            except (DataError, IDXError, OSError) as error:
+                looked.append(f"{kept} ({error})")  # damaged: fetched anew
+        else:
+            looked.append(str(cache))
+    advice = f"put {file}.gz into a directory {name} and name the one above it in MINIDL_DATA"
+    if offline:
+        raise DataUnavailable(f"{name}: {file} is not in {', '.join(looked)}, and downloads are off; {advice}")
+    failures = []
+    for mirror in source.mirrors:
+        try:
+            packed = _download(f"{mirror}{file}.gz")
+            return _keep(packed, cache, f"{file}.gz", checksums)
+        except Exception as error:  # whatever a mirror does wrong, the next may do right
+            failures.append(f"{mirror} ({type(error).__name__}: {error})")
+    raise DataUnavailable(
+        f"{name}: {file} is not in {', '.join(looked)}, and no mirror sent it: {'; '.join(failures)}; {advice}"
+    )
+
+
+def _given(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
+    """The directories that the user has named."""
+    named = data_dir if data_dir is not None else os.environ.get("MINIDL_DATA")
+    return [Path(named) / name, Path(named)] if named else []
+
+
+def _verified(path: Path, sha256: str = "", md5: str = "") -> Array:
+    """The array in a file whose bytes have this checksum: SHA-256 of the unpacked, or MD5 of the packed ones."""
+    if md5:
+        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise DataError(
+                f"{path}: expected the published .gz file with MD5 {md5}, found {found} "
+                "(its unpacked bytes have no published checksum, so only that file can be verified)"
+            )
+        return read_idx(path)
+    array = read_idx(path)
+    found = _sha256(array)
+    if found != sha256:
+        raise DataError(f"{path}: expected unpacked bytes with SHA-256 {sha256}, found {found}")
+    return array
+
+
+def _sha256(array: Array) -> str:
+    """Of the IDX file that holds this array of bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    digest = hashlib.sha256(header)
+    digest.update(memoryview(np.ascontiguousarray(array)))
+    return digest.hexdigest()
+
+
+def _download(url: str) -> bytes:
+    """The bytes at a URL. Any failure raises: silence, another length than announced, more than 64 MiB."""
+    import urllib.request
+
+    most, start = 1 << 26, time.monotonic()
+    request = urllib.request.Request(url, headers={"User-Agent": "minidl"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        received = bytearray()
+        while chunk := response.read(1 << 16):
+            received += chunk
+            if len(received) > most:
+                raise DataError(f"expected less than {most} bytes, found more")
+            if time.monotonic() - start > DEADLINE:
+                raise TimeoutError(f"expected the file within {DEADLINE} s, found {len(received)} bytes of it")
+        announced = response.headers.get("Content-Length")
+    if announced is not None and int(announced) != len(received):
+        raise DataError(f"expected the announced {announced} bytes, found {len(received)}")
+    return bytes(received)
+
+
+def _keep(packed: bytes, cache: Path | None, file: str, checksums: dict[str, str]) -> Array:
+    """The array in a downloaded file, verified, and then kept in the cache if there is one."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / file
+        path.write_bytes(packed)
+        array = _verified(path, **checksums)
+    if cache is not None:
+        write_atomically(cache / file, packed)
+    return array
