@@ -5,41 +5,40 @@ The place is `$MINIDL_CACHE`, else `$XDG_CACHE_HOME/minidl`, else `~/.cache/mini
 
 import os
 import stat
-from pathlib import Path
 
 
-def cache_root() -> Path:
-    """The cache's directory, which need not exist yet."""
+def cache_root() -> str:
+    """The cache's directory, which need not exist yet. FileNotFoundError: nothing names one and there is no home."""
     if chosen := os.environ.get("MINIDL_CACHE"):
-        return Path(chosen)
+        return chosen
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "minidl"
-    return Path.home() / ".cache" / "minidl"
+        return os.path.join(base, "minidl")
+    home = os.path.expanduser("~")
+    if home == "~":
+        raise FileNotFoundError("there is no home directory to keep a cache in; set MINIDL_CACHE")
+    return os.path.join(home, ".cache", "minidl")
 
 
-def private_directory(*parts: str) -> Path:
+def private_directory(*parts: str) -> str:
     """`cache_root()/parts…`, made if need be, that nobody but this user can write to.
 
     Raises OSError where it cannot be made, cannot be written to, or belongs to somebody else:
     Numba's index files are pickles, so a directory that others can write to would run their code.
     """
     directory = cache_root()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     _check_private(directory)
     for part in parts:
-        directory = directory / part
-        directory.mkdir(mode=0o700, exist_ok=True)
+        directory = os.path.join(directory, part)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         _check_private(directory)
     return directory
 
 
-def _check_private(directory: Path) -> None:
+def _check_private(directory: str) -> None:
     if os.name == "nt":  # a Windows profile is private by its access lists; mode bits say nothing
         return
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) and not directory.is_dir():
-        raise NotADirectoryError(f"{directory} is not a directory")
-    status = directory.stat()
+    status = os.stat(directory)
     if status.st_uid != os.geteuid():
         raise PermissionError(f"{directory} belongs to user {status.st_uid}, expected {os.geteuid()}")
     if status.st_mode & 0o022:

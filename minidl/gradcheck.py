@@ -1,8 +1,9 @@
 """Are the gradients right? Compares them, element by element, with finite differences of the function."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,12 @@ _WEIGHTS = (3 / 4, -3 / 20, 1 / 60)
 class GradcheckError(AssertionError):
     """A gradient differs from its finite difference; `report` says where and by how much."""
 
-    def __init__(self, report: "GradcheckReport") -> None:
+    def __init__(self, report: GradcheckReport) -> None:
         super().__init__(str(report))
         self.report = report
 
 
-@dataclass(frozen=True)
-class GradcheckReport:
+class GradcheckReport(NamedTuple):
     """What `gradcheck` found. True in a condition if all is well.
 
     ok          are all errors within tolerance?

@@ -3,6 +3,8 @@
 A weight is (out, in, …kernel). Randomness is the generator's, or minidl's own.
 """
 
+from __future__ import annotations
+
 import math
 from typing import TypeVar
 

@@ -17,19 +17,14 @@ asked for, a forked child, `workqueue` busy in another Python thread) the serial
 
 import contextlib
 import functools
-import hashlib
 import importlib
 import inspect
 import os
 import sys
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, overload
-
-from minidl.cache import private_directory
 
 KERNELS: dict[str, "Kernel"] = {}
 
@@ -246,6 +241,8 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
         return made.py_func
     import numba
 
+    from minidl import kernel_cache
+
     fn = made.py_func
     scope = dict(fn.__globals__)
     for name in fn.__code__.co_names:
@@ -262,8 +259,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     dispatcher: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, parallel=parallel)(
         build
     )
-    if (directory := cache_directory()) is not None:
-        dispatcher._cache = _disk_cache(build, directory)  # type: ignore[attr-defined]
+    kernel_cache.attach(dispatcher, build)
     return dispatcher
 
 
@@ -275,79 +271,3 @@ def _emitted(made: Kernel) -> Any:
         return None
     module = importlib.import_module(made.emitted)
     return getattr(module, made.__name__) if module.vector_bytes() else None
-
-
-@functools.cache
-def cache_directory() -> Path | None:
-    """Where compiled kernels are kept, one directory a version, or None (with one warning) if nowhere.
-
-    The name covers what Numba's own key leaves out: its version, the flags in the environment, and
-    minidl's other source files, from which a kernel may have inlined another.
-    """
-    import numba
-
-    config = numba.config
-    version = [numba.__version__, sys.version, config.BOUNDSCHECK, config.OPT, config.CPU_NAME, config.CPU_FEATURES]
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        status = path.stat()
-        version += [path.name, status.st_size, status.st_mtime_ns]
-    try:
-        return private_directory("kernels", hashlib.sha256(repr(version).encode()).hexdigest()[:16])
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
-        warnings.warn(
-            f"kernels will be compiled anew in every process: {error}; "
-            "set MINIDL_CACHE to a private directory that can be written to",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-
-
-def _disk_cache(build: Callable[..., Any], directory: Path) -> Any:
-    """Numba's function cache in `directory`; files that cannot be read are deleted and written anew."""
-    from numba.core import caching
-
-    source = inspect.getfile(build)
-
-    class Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  # type: ignore[misc]
-        _py_file = source
-        _lineno = build.__code__.co_firstlineno
-
-        @classmethod
-        def from_function(cls, py_func: Any, py_file: str) -> Any:
-            return cls()
-
-        def get_cache_path(self) -> str:
-            return str(directory)
-
-        def get_disambiguator(self) -> str:
-            return f"{self._lineno}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
-
-        def get_source_stamp(self) -> Any:
-            return super().get_source_stamp() if os.path.isfile(source) else build.__code__.co_code
-
-    class Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
-        _locator_classes = (Locator,)
-
-    class DiskCache(caching.FunctionCache):  # type: ignore[misc]
-        _impl_class = Implementation
-
-        def load_overload(self, sig: Any, target_context: Any) -> Any:
-            try:
-                return super().load_overload(sig, target_context)
-            except Exception:  # truncated or foreign: unpickling raises nearly anything
-                self._forget()
-                return None
-
-        def save_overload(self, sig: Any, data: Any) -> None:
-            try:
-                super().save_overload(sig, data)
-            except Exception:  # a full disk, or an index damaged since it was read
-                self._forget()
-
-        def _forget(self) -> None:
-            for path in directory.glob(f"{self._impl.filename_base}.*"):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    return DiskCache(build)

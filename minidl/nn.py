@@ -13,6 +13,8 @@ their modules, lists, tuples and dicts too, in the order in which they were assi
 first, and there is no registry to get out of step.
 """
 
+from __future__ import annotations
+
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -41,13 +43,13 @@ class Module:
 
     # -------------------------------------------------------------------------------- reflection
 
-    def children(self) -> Iterator[tuple[str, "Module"]]:
+    def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, with their names ("hidden", "blocks.0")."""
         for name, value in _walk(vars(self), ""):
             if isinstance(value, Module):
                 yield name, value
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, depth first, shared ones once."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
@@ -58,7 +60,7 @@ class Module:
                 yield name, module
                 stack.extend(reversed([(f"{name}.{child}".lstrip("."), m) for child, m in module.children()]))
 
-    def modules(self) -> Iterator["Module"]:
+    def modules(self) -> Iterator[Module]:
         """This module and all inside it, shared ones once."""
         return (module for _, module in self.named_modules())
 

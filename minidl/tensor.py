@@ -273,12 +273,11 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
     one. TypeError, ValueError and IndexError raised by the function get the op's name put before.
     """
     name = function.__name__
-    parameters = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
         if kwargs and any(isinstance(value, Tensor | list | tuple) for value in kwargs.values()):
-            bound = parameters.bind(*args, **kwargs)  # Tensors given by name are inputs all the same
+            bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors given by name are inputs all the same
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
         inputs: list[Any] = []

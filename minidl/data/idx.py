@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -95,12 +94,13 @@ def write_idx(path: str | os.PathLike[str], array: Array) -> None:
         import gzip
 
         data = gzip.compress(data, mtime=0)
-    write_atomically(Path(path), data)
+    write_atomically(os.fspath(path), data)
 
 
-def write_atomically(path: Path, data: bytes | bytearray) -> None:
+def write_atomically(path: str, data: bytes | bytearray) -> None:
     """Write a file beside its place, flush it to the disk and rename it: nobody ever sees half of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    directory, name = os.path.split(path)
+    beside = os.path.join(directory, f".{name}.{os.getpid()}")
     try:
         with open(beside, "wb") as file:
             file.write(data)
@@ -109,5 +109,5 @@ def write_atomically(path: Path, data: bytes | bytearray) -> None:
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            os.unlink(beside)
         raise

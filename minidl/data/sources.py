@@ -6,12 +6,7 @@ Looks in `data_dir` or `$MINIDL_DATA` (in its folder of that name, or itself), t
 the mirrors in turn. What a mirror sends is checked before it is kept, and kept whole or not at all.
 """
 
-import difflib
-import hashlib
 import os
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +33,6 @@ class DataUnavailable(DataError):
     """It is neither on this machine nor to be had from a mirror."""
 
 
-@dataclass(frozen=True)
 class Source:
     """Where a data set comes from, and the checksums of its four files, in the order of `FILES`.
 
@@ -46,9 +40,8 @@ class Source:
     the .gz files, and only those can be verified.
     """
 
-    mirrors: tuple[str, ...]
-    sha256: tuple[str, ...] = ()
-    md5: tuple[str, ...] = ()
+    def __init__(self, mirrors: tuple[str, ...], sha256: tuple[str, ...] = (), md5: tuple[str, ...] = ()) -> None:
+        self.mirrors, self.sha256, self.md5 = mirrors, sha256, md5
 
 
 SOURCES = {
@@ -102,6 +95,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, offline: boo
     if name == "digits":
         return _digits()
     if name not in SOURCES:
+        import difflib
+
         near = difflib.get_close_matches(name, [*SOURCES, "digits"], 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"load: expected one of {[*SOURCES, 'digits']}, found {name!r}{hint}")
@@ -120,8 +115,8 @@ def _dataset(name: str, images: Array, labels: Array, size: tuple[int, int]) -> 
 
 
 def _digits() -> tuple[Dataset, Dataset]:
-    here = Path(__file__).parent
-    images, labels = (_verified(here / file, sha256=checksum) for file, checksum in DIGITS.items())
+    here = os.path.dirname(__file__)
+    images, labels = (_verified(os.path.join(here, file), sha256=checksum) for file, checksum in DIGITS.items())
     both = _dataset("digits", images, labels, (8, 8))
     return Dataset(both.x[:1437], both.y[:1437]), Dataset(both.x[1437:], both.y[1437:])
 
@@ -135,24 +130,24 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     checksums = {"sha256": source.sha256[i]} if source.sha256 else {"md5": source.md5[i]}
     looked: list[str] = []
     for directory in _given(name, data_dir):
-        for path in (directory / f"{file}.gz", directory / file):
-            if path.is_file():
+        for path in (os.path.join(directory, f"{file}.gz"), os.path.join(directory, file)):
+            if os.path.isfile(path):
                 return _verified(path, **checksums)
-        looked.append(str(directory))
+        looked.append(directory)
     try:
-        cache: Path | None = private_directory("data", name)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        cache: str | None = private_directory("data", name)
+    except OSError as error:
         cache = None
         looked.append(f"the cache ({error})")
     if cache is not None:
-        kept = cache / f"{file}.gz"
-        if kept.is_file():
+        kept = os.path.join(cache, f"{file}.gz")
+        if os.path.isfile(kept):
             try:
                 return _verified(kept, **checksums)
             except (DataError, IDXError, OSError) as error:
                 looked.append(f"{kept} ({error})")  # damaged: fetched anew
         else:
-            looked.append(str(cache))
+            looked.append(cache)
     advice = f"put {file}.gz into a directory {name} and name the one above it in MINIDL_DATA"
     if offline:
         raise DataUnavailable(f"{name}: {file} is not in {', '.join(looked)}, and downloads are off; {advice}")
@@ -168,16 +163,19 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     )
 
 
-def _given(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
+def _given(name: str, data_dir: str | os.PathLike[str] | None) -> list[str]:
     """The directories that the user has named."""
     named = data_dir if data_dir is not None else os.environ.get("MINIDL_DATA")
-    return [Path(named) / name, Path(named)] if named else []
+    return [os.path.join(named, name), os.fspath(named)] if named else []
 
 
-def _verified(path: Path, sha256: str = "", md5: str = "") -> Array:
+def _verified(path: str, sha256: str = "", md5: str = "") -> Array:
     """The array in a file whose bytes have this checksum: SHA-256 of the unpacked, or MD5 of the packed ones."""
+    import hashlib
+
     if md5:
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        with open(path, "rb") as file:
+            found = hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
         if found != md5:
             raise DataError(
                 f"{path}: expected the published .gz file with MD5 {md5}, found {found} "
@@ -193,14 +191,17 @@ def _verified(path: Path, sha256: str = "", md5: str = "") -> Array:
 
 def _sha256(array: Array) -> str:
     """Of the IDX file that holds this array of bytes."""
+    import hashlib
+
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     digest = hashlib.sha256(header)
-    digest.update(memoryview(np.ascontiguousarray(array)))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def _download(url: str) -> bytes:
     """The bytes at a URL. Any failure raises: silence, another length than announced, more than 64 MiB."""
+    import time
     import urllib.request
 
     most, start = 1 << 26, time.monotonic()
@@ -219,14 +220,15 @@ def _download(url: str) -> bytes:
     return bytes(received)
 
 
-def _keep(packed: bytes, cache: Path | None, file: str, checksums: dict[str, str]) -> Array:
+def _keep(packed: bytes, cache: str | None, file: str, checksums: dict[str, str]) -> Array:
     """The array in a downloaded file, verified, and then kept in the cache if there is one."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / file
-        path.write_bytes(packed)
+        path = os.path.join(directory, file)
+        with open(path, "wb") as beside:
+            beside.write(packed)
         array = _verified(path, **checksums)
     if cache is not None:
-        write_atomically(cache / file, packed)
+        write_atomically(os.path.join(cache, file), packed)
     return array

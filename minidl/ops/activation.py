@@ -132,7 +132,8 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
 
 def _shifted(x: Array, dim: int) -> Array:
     """x − max x along dim: softmax does not change, and nothing overflows."""
-    if x.ndim == 0 or x.shape[dim] == 0:
+    dim = np.lib.array_utils.normalize_axis_index(dim, x.ndim, "dim")
+    if x.shape[dim] == 0:
         raise ValueError(f"expected at least one element along dim {dim}, found shape {x.shape}")
     return np.asarray(x - np.max(x, axis=dim, keepdims=True))
 

@@ -1,5 +1,7 @@
 """Dropout: a random part of the values is 0 during training (Srivastava et al. 2014)."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from minidl.ops.elementwise import Result

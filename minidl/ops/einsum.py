@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from string import ascii_letters
 
 from minidl.ops.linalg import matmul
 from minidl.ops.reduce import sum as sum_over
 from minidl.ops.shape import diagonal, reshape, transpose
 from minidl.tensor import ArrayLike, Tensor
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
@@ -49,13 +50,13 @@ def _parse(subscripts: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     terms = left.split(",")
     if len(terms) != len(tensors):
         raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, found {len(tensors)}")
-    spare = [c for c in ascii_letters if c not in subscripts]
+    spare = [c for c in _LETTERS if c not in subscripts]
     hidden = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, tensors, strict=True)]
     dots = "".join(spare[: max(0, *hidden)])
     parsed = []
     for term, x, n in zip(terms, tensors, hidden, strict=True):
         full = term.replace("...", dots[len(dots) - n :] if n > 0 else "")
-        if n < 0 or len(full) != x.ndim or not all(c in ascii_letters for c in full):
+        if n < 0 or len(full) != x.ndim or not all(c in _LETTERS for c in full):
             raise ValueError(f"einsum: {term!r} in {subscripts!r} does not fit an operand of shape {x.shape}")
         parsed.append(full)
     counts = Counter("".join(parsed))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.inputs import floating
-from minidl.tensor import Array, ArrayLike, Gradient, op
+from minidl.tensor import FLOATS, Array, ArrayLike, Gradient, op
 
 Result = tuple[Array, tuple[Gradient | None, ...]]
 
@@ -218,8 +218,9 @@ def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Result:
 
 @op
 def astype(x: ArrayLike, dtype: Any) -> Result:
-    """y = x in another dtype.   dL/dx = dL/dy in x's dtype"""
-    return np.asarray(x).astype(dtype), (lambda dy: dy,)
+    """y = x in another dtype.   dL/dx = dL/dy in x's dtype      (none through any dtype but float32 and float64)"""
+    y = np.asarray(x).astype(dtype)
+    return y, ((lambda dy: dy) if y.dtype in FLOATS else None,)
 
 
 def _share(worse: np.ufunc, a: ArrayLike, b: ArrayLike) -> Array:

@@ -262,7 +262,7 @@ def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_tar
     p = np.exp(t) if log_target else t
     with np.errstate(divide="ignore", invalid="ignore"):
         log_p = t if log_target else np.log(t)
-        losses = np.where(p == 0, 0, p * (log_p - x))
+        losses = np.where((p == 0) & ~np.isnan(x), 0, p * (log_p - x))
     if reduction == "batchmean":
         if x.ndim == 0 or x.shape[0] == 0:
             raise ValueError(f"expected a batch to take the mean over, found shape {x.shape}")

@@ -80,12 +80,13 @@ def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
 
 @op
 def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Result:
-    """y = √var(x).   dL/dx = dL/dy · (x − x̄) / ((n − ddof) · y)      x: float; ValueError if n ≤ ddof"""
+    """y = √var(x).   dL/dx = dL/dy · (x − x̄) / ((n − ddof) · y), 0 where y = 0      x: float; ValueError if n ≤ ddof"""
     x = floating(x)
     axes = _axes(x, axis)
     centred, variance, divisor = _centred(x, axes, ddof, keepdims)
     y = np.sqrt(variance)
-    return y, (lambda dy: _spread(dy / (y * divisor), x, axes) * centred,)
+    slope = np.where(y == 0, 0, 1 / np.where(y == 0, 1, y * divisor))  # a constant has the least there is
+    return y, (lambda dy: _spread(dy * slope, x, axes) * centred,)
 
 
 def _extreme(x: Array, y: Array, axes: tuple[int, ...], keepdims: bool) -> Result:
@@ -102,6 +103,7 @@ def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     """y = max x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
     x = np.asarray(x)
     axes = _axes(x, axis)
+    _count(x, axes)
     return _extreme(x, np.asarray(np.max(x, axis=axes, keepdims=keepdims)), axes, keepdims)
 
 
@@ -110,6 +112,7 @@ def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     """y = min x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
     x = np.asarray(x)
     axes = _axes(x, axis)
+    _count(x, axes)
     return _extreme(x, np.asarray(np.min(x, axis=axes, keepdims=keepdims)), axes, keepdims)
 
 
@@ -147,14 +150,16 @@ def cumsum(x: ArrayLike, axis: int | None = None) -> Result:
 
 @op
 def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
-    """y = ln Σ eˣ, from x − max x.   dL/dx = dL/dy · eˣ⁻ʸ      x: float; −∞ where all are; ValueError if empty"""
+    """y = ln Σ eˣ, from x − max x.   dL/dx = dL/dy · eˣ / Σ eˣ      x: float; −∞ where all are; ValueError if empty"""
     x = floating(x)
     axes = _axes(x, axis)
+    _count(x, axes)
     top = np.asarray(np.max(x, axis=axes, keepdims=True))
     shift = np.where(np.isinf(top), 0, top)  # ∞ − ∞ is NaN; at an infinite maximum the plain sum is right
-    total = np.sum(np.exp(x - shift), axis=axes, keepdims=True, dtype=np.float64)
+    e = np.exp(x - shift)
+    total = np.sum(e, axis=axes, keepdims=True, dtype=np.float64)
     with np.errstate(divide="ignore"):  # ln 0 = −∞ where every x is −∞
         y = np.asarray(np.log(total) + shift, dtype=x.dtype)
-    share = np.exp(x - np.where(np.isneginf(y), 0, y))
+    share = np.asarray(e / np.where(total == 0, 1, total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded
     shape = y.shape if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
     return y.reshape(shape), (lambda dy: _spread(dy, x, axes) * share,)

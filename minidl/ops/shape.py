@@ -86,7 +86,7 @@ def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0)
     ValueError where the sections cannot be equal; there is no rounding.
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
-    axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim, "split")
     size = x.shape[axis]
     if isinstance(sections_or_indices, int | np.integer):
         sections = int(sections_or_indices)
@@ -104,7 +104,7 @@ def getitem(x: ArrayLike, index: Any) -> Result:
     """y = x[index], an index of any kind NumPy has.   dL/dx = dL/dy at the index (added where repeated), else 0"""
     x = np.asarray(x)
     parts = index if isinstance(index, tuple) else (index,)
-    repeats = any(isinstance(i, list | np.ndarray) and np.asarray(i).dtype != bool for i in parts)
+    repeats = any(isinstance(i, list | tuple | np.ndarray) and np.asarray(i).dtype != bool for i in parts)
     y = x[index]
 
     def gradient(dy: Array) -> Array:

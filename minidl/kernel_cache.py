@@ -1,0 +1,96 @@
+"""Compiled kernels on disk, so that a second process need not compile. Imported when the first kernel is compiled.
+
+Numba's own cache, kept in a private directory of each version of everything that its key leaves out, and
+never a reason to fail: what cannot be read is deleted and compiled anew.
+"""
+
+import contextlib
+import functools
+import glob
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import caching
+
+from minidl.cache import private_directory
+
+
+@functools.cache
+def cache_directory() -> str | None:
+    """Where this version's kernels are kept, or None (with one warning) if nowhere.
+
+    The name covers Numba's version, the flags in the environment, and all of minidl's source files, since one
+    kernel may have inlined another.
+    """
+    config = numba.config
+    version = [numba.__version__, sys.version, config.BOUNDSCHECK, config.OPT, config.CPU_NAME, config.CPU_FEATURES]
+    for path in sorted(glob.glob(os.path.join(os.path.dirname(__file__), "**", "*.py"), recursive=True)):
+        status = os.stat(path)
+        version += [os.path.basename(path), status.st_size, status.st_mtime_ns]
+    try:
+        return private_directory("kernels", hashlib.sha256(repr(version).encode()).hexdigest()[:16])
+    except OSError as error:
+        warnings.warn(
+            f"kernels will be compiled anew in every process: {error}; "
+            "set MINIDL_CACHE to a private directory that can be written to",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
+    """Let Numba's dispatcher of this function load and save what it compiles."""
+    if cache_directory() is not None:
+        dispatcher._cache = _Cache(function)
+
+
+class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  # type: ignore[misc]
+    """Where a function's files are, and from what source they were made."""
+
+    def __init__(self, function: Any, source: str) -> None:
+        self._py_file, self._lineno, self._code = source, function.__code__.co_firstlineno, function.__code__.co_code
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
+        return cls(py_func, py_file)
+
+    def get_cache_path(self) -> str | None:
+        return cache_directory()
+
+    def get_disambiguator(self) -> str:
+        return f"{self._lineno}-{hashlib.sha256(self._py_file.encode()).hexdigest()[:8]}"
+
+    def get_source_stamp(self) -> Any:
+        return super().get_source_stamp() if os.path.isfile(self._py_file) else self._code
+
+
+class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Locator,)
+
+
+class _Cache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _Implementation
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # truncated or foreign: unpickling raises nearly anything
+            self._forget()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full disk, or an index damaged since it was read
+            self._forget()
+
+    def _forget(self) -> None:
+        for path in glob.glob(os.path.join(glob.escape(self.cache_path), f"{self._impl.filename_base}.*")):
+            with contextlib.suppress(OSError):
+                os.unlink(path)

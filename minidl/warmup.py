@@ -1,0 +1,84 @@
+"""Compile every kernel ahead, so that no later process waits for Numba. Not imported by `minidl` itself.
+
+The real ops, optimizers and loader run on tiny arrays, with every kernel replaced by one that notes the types of
+its arguments and answers in plain Python. Then both builds of each kernel are compiled for the types noted:
+neither a kernel's threshold for threads nor the number of cores here decides what will be ready.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import data, nn, ops, optim
+from minidl.jit import KERNELS, Kernel, interpreted
+from minidl.tensor import FLOATS, Array, Tensor
+
+
+def warmup(progress: Callable[[str], None] | None = None) -> list[str]:
+    """Compile, or take from the cache, every kernel for float32 and float64: serial and, where it has one, threaded.
+
+    progress   called with a kernel's name before it is compiled
+
+    Returns the kernels' names, sorted; none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it
+    while no other thread computes: for a moment the kernels are replaced.
+    """
+    if interpreted():
+        return []
+    kernels = dict(KERNELS)
+    calls: dict[str, list[tuple[Any, ...]]] = {name: [] for name in kernels}
+    with contextlib.ExitStack() as replaced:
+        for name, kernel in kernels.items():
+            replaced.enter_context(kernel.replaced_by(_noting(kernel, calls[name])))
+        _load_batch()
+        for dtype in FLOATS:
+            _use_kernels(dtype)
+    for name, kernel in kernels.items():
+        if progress is not None:
+            progress(name)
+        for build in (kernel.serial, kernel.threaded) if kernel.parallel else (kernel.serial,):
+            for signature in dict.fromkeys(tuple(build.typeof_pyval(a) for a in call) for call in calls[name]):  # type: ignore[attr-defined]
+                build.compile(signature)  # type: ignore[attr-defined]
+    return sorted(name for name, noted in calls.items() if noted)
+
+
+def _noting(kernel: Kernel, calls: list[tuple[Any, ...]]) -> Callable[..., Any]:
+    @functools.wraps(kernel.py_func)
+    def note(*args: Any) -> Any:
+        calls.append(args)
+        return kernel.py_func(*args)
+
+    return note
+
+
+def _use_kernels(dtype: np.dtype[Any]) -> None:
+    """Call every op that has kernels and every optimizer, so that each kernel is met with all types of its arguments."""
+
+    def array(*shape: int) -> Array:
+        return np.full(shape, 0.5, dtype)
+
+    def step(loss: Tensor, optimizers: list[optim.Optimizer]) -> None:
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    layers = nn.Dense(3, 4, dtype=dtype), nn.ReLU(), nn.Dense(4, 2, dtype=dtype), nn.ReLU(), nn.GELU()
+    model = nn.Sequential(*layers)
+    parameters = list(model.parameters())
+    optimizers: list[optim.Optimizer] = [
+        optim.SGD(parameters, lr=0.0),
+        optim.SGD(parameters, lr=0.0, momentum=0.9),
+        optim.Adam(parameters, lr=0.0),
+    ]
+    hidden = ops.relu(model(Tensor(array(2, 3), requires_grad=True)))
+    step(ops.softmax_cross_entropy(hidden, np.array([0, 1])), optimizers)
+    for a, b in (((2, 3), (3, 2)), ((2, 2, 3), (2, 3, 2)), ((2, 2, 3), (3, 2))):
+        for left in (array(*a), array(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2)):
+            ops.matmul(Tensor(left, requires_grad=True), Tensor(array(*b), requires_grad=True)).sum().backward()
+
+
+def _load_batch() -> None:
+    for _ in data.Loader(np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64), batch_size=2):
+        pass
