@@ -50,11 +50,11 @@ def save_model(path: FilePath, model: nn.Sequential, config: Mapping[str, Any]) 
 
 def write_file(path: FilePath, data: bytes) -> None:
     """Write a file beside its place, flush it, rename it, and flush the directory too: whole or not at all."""
-    target = Path(os.path.realpath(path))  # so that a link stays a link
+    target = os.path.realpath(path)  # so that a link stays a link
     write_atomically(target, data)
     if os.name == "nt":  # Windows cannot open directories
         return
-    directory = os.open(target.parent, os.O_RDONLY)
+    directory = os.open(os.path.dirname(target), os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

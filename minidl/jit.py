@@ -159,10 +159,13 @@ class _Pool:
 
     def _use(self, count: int) -> None:
         import numba
+        from numba.np.ufunc import parallel
 
-        if count > numba.config.NUMBA_NUM_THREADS:
-            numba.config.NUMBA_NUM_THREADS = count  # the pool is not running yet: set_num_threads has looked
-        numba.set_num_threads(count)
+        if count > numba.config.NUMBA_NUM_THREADS and not _pool_is_running():
+            numba.config.NUMBA_NUM_THREADS = count
+        parallel._launch_threads()
+        # `numba.set_num_threads` refuses more than the cores. The pool may be smaller if somebody else started it.
+        parallel._set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
         self.mask.count = count
 
     def _leave(self) -> None:
@@ -252,7 +255,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
             scope[name] = numba.prange if parallel else range
     # A function of its own per build: Numba's cache tells builds apart by name only, not by their flags.
     build = types.FunctionType(fn.__code__, scope, fn.__name__, fn.__defaults__, fn.__closure__)
-    build.__qualname__ = f"{fn.__qualname__}.{'parallel' if parallel else 'serial'}"
+    build.__qualname__ = f"{fn.__qualname__}.{'parallel' if parallel else 'serial'}{'_fma' if made.fma else ''}"
     build.__module__ = fn.__module__
     build.__doc__ = fn.__doc__
     fastmath = {"contract"} if made.fma else False

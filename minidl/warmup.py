@@ -54,7 +54,7 @@ def _noting(kernel: Kernel, calls: list[tuple[Any, ...]]) -> Callable[..., Any]:
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:
-    """Call every op that has kernels and every optimizer, so that each kernel is met with all types of its arguments."""
+    """Call every op that has kernels, and every optimizer: each kernel is met with all types of its arguments."""
 
     def array(*shape: int) -> Array:
         return np.full(shape, 0.5, dtype)

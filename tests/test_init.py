@@ -144,8 +144,10 @@ def test_tensors_are_filled_in_place_in_their_dtype_and_layout(name):
         np.testing.assert_array_equal(data, filled(name, (5, 4)).astype(np.float32))
 
 
-NONLINEARITIES = [("linear", None), ("conv1d", None), ("conv2d", None), ("sigmoid", None), ("tanh", None), ("relu", None),
-                  ("selu", None), ("leaky_relu", None), ("leaky_relu", 0.2), ("leaky_relu", 0)]  # fmt: skip
+NONLINEARITIES = [
+    (name, None) for name in ("linear", "conv1d", "conv2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu")
+]
+NONLINEARITIES += [("leaky_relu", 0.2), ("leaky_relu", 0)]
 
 
 @pytest.mark.parametrize(("name", "param"), NONLINEARITIES)
@@ -167,16 +169,10 @@ def test_spread_is_pytorchs(name):
 
 
 def test_errors():
-    for call in (
-        init.xavier_uniform_,
-        init.xavier_normal_,
-        init.kaiming_uniform_,
-        init.kaiming_normal_,
-        init.orthogonal_,
-    ):
+    for name in (*FILLS[3:], "orthogonal_"):
         for shape in ((3,), ()):
             with pytest.raises(ValueError, match=r"at least 2 axes, found shape \("):
-                call(np.zeros(shape))
+                getattr(init, name)(np.zeros(shape))
     with pytest.raises(ValueError, match='expected mode "fan_in" or "fan_out", found'):
         init.kaiming_normal_(np.zeros((2, 2)), mode="fan_avg")
     with pytest.raises(ValueError, match=r"expected a nonlinearity of .*found 'gelu'"):

@@ -51,7 +51,7 @@ def train_test_split(
     if len(set(lengths)) != 1:
         raise ValueError(f"train_test_split: expected arrays of one length, found lengths {lengths}")
     n = lengths[0]
-    count = test_size if isinstance(test_size, int) else round(n * test_size)
+    count = int(test_size) if isinstance(test_size, int | np.integer) else round(n * test_size)
     if not 0 < count < n:
         raise ValueError(f"train_test_split: expected examples on both sides, found {count} of {n} in the test set")
     generator = default_generator() if seed is None else np.random.default_rng(seed)
@@ -59,18 +59,21 @@ def train_test_split(
     if stratify is not None:
         if len(stratify) != n:
             raise ValueError(f"train_test_split: expected {n} labels to stratify by, found {len(stratify)}")
-        order = order[_spread_evenly(np.asarray(stratify)[order])]
+        drawn = _shares(np.asarray(stratify)[order], count)
+        order = np.concatenate([order[drawn], order[~drawn]])
     test, train = order[:count], order[count:]
     return [part for a in arrays for part in (np.asarray(a)[train], np.asarray(a)[test])]
 
 
-def _spread_evenly(labels: Array) -> Array:
-    """An order of the examples in which each class comes at even distances."""
-    position = np.empty(len(labels))
+def _shares(labels: Array, count: int) -> Array:
+    """A mask of `count` examples: of each class the first ones, as many as its share, by largest remainders."""
+    beyond = np.empty(len(labels), np.int64)  # how far an example lies beyond its class's share, times N
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.argsort(position, kind="stable")
+        beyond[members] = np.arange(1, len(members) + 1) * len(labels) - len(members) * count
+    mask = np.zeros(len(labels), bool)
+    mask[np.argsort(beyond, kind="stable")[:count]] = True
+    return mask
 
 
 def mean_std(x: Array) -> tuple[Array, Array]:

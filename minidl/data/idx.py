@@ -11,6 +11,7 @@ from minidl.tensor import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_BYTES = 1 << 31
+MAX_AXES = 32
 
 
 class IDXError(ValueError):
@@ -23,9 +24,12 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Array:
     At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
     format, a damaged gzip stream, or more than `max_bytes` announced. OSError: the file cannot be read.
     """
-    values, header = read_raw(path, max_bytes)
-    start = len(header)
-    array = np.frombuffer(values, dtype=_TYPES[header[2]], offset=start).reshape(_shape(header))
+    return as_array(read_raw(path, max_bytes))
+
+
+def as_array(unpacked: bytearray) -> Array:
+    """The array in the bytes that `read_raw` gave."""
+    array = np.frombuffer(unpacked, dtype=_TYPES[unpacked[2]], offset=4 + 4 * unpacked[3]).reshape(_shape(unpacked))
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -33,8 +37,8 @@ def _shape(header: bytes | bytearray) -> tuple[int, ...]:
     return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(header[3]))
 
 
-def read_raw(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[bytearray, bytearray]:
-    """(all decompressed bytes of the file, its header alone), checked as `read_idx` says."""
+def read_raw(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytearray:
+    """All bytes of the file, unpacked: the header and the data, checked as `read_idx` says."""
     import gzip
     import zlib
 
@@ -48,16 +52,17 @@ def read_raw(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[
             raise IDXError(f"{path}: expected a whole gzip stream, found a damaged one ({error})") from error
 
 
-def _read(stream: IO[bytes], path: str, max_bytes: int) -> tuple[bytearray, bytearray]:
+def _read(stream: IO[bytes], path: str, max_bytes: int) -> bytearray:
     header = bytearray(_exactly(stream, 4, path, "the magic number"))
     if header[:2] != b"\0\0" or header[2] not in _TYPES:
         raise IDXError(f"{path}: expected an IDX magic number 0000TTDD with a known type TT, found {header.hex()}")
-    if not 1 <= header[3] <= 32:
-        raise IDXError(f"{path}: expected 1 to 32 axes, found {header[3]}")
+    if not 1 <= header[3] <= MAX_AXES:
+        raise IDXError(f"{path}: expected 1 to {MAX_AXES} axes, found {header[3]}")
     header += _exactly(stream, 4 * header[3], path, f"the sizes of {header[3]} axes")
     shape = _shape(header)
-    size = math.prod(shape) * np.dtype(_TYPES[header[2]]).itemsize
-    if size > max_bytes:
+    itemsize = np.dtype(_TYPES[header[2]]).itemsize
+    size = math.prod(shape) * itemsize
+    if math.prod(n or 1 for n in shape) * itemsize > max_bytes:  # NumPy refuses vast axes beside an empty one too
         raise IDXError(f"{path}: expected at most {max_bytes:,} bytes, found a header of shape {shape}: {size:,} bytes")
     values = header.copy()
     while missing := size - (len(values) - len(header)):
@@ -67,7 +72,7 @@ def _read(stream: IO[bytes], path: str, max_bytes: int) -> tuple[bytearray, byte
         values += chunk
     if stream.read(1):
         raise IDXError(f"{path}: expected {size:,} bytes of data for shape {shape}, found more")
-    return values, header
+    return values
 
 
 def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
@@ -80,14 +85,15 @@ def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
 def write_idx(path: str | os.PathLike[str], array: Array) -> None:
     """Write an array as an IDX file, gzipped if the name ends in ".gz"; whole or not at all.
 
-    TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 255, or one over 2³² − 1.
+    TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 32, or one over 2³² − 1.
     """
     codes = {np.dtype(t).newbyteorder("="): code for code, t in _TYPES.items()}
-    native = np.asarray(array).dtype.newbyteorder("=")
+    array = np.asarray(array)
+    native = array.dtype.newbyteorder("=")
     if native not in codes:
         raise TypeError(f"write_idx: expected one of {sorted(map(str, codes))}, found {native}")
-    if not 1 <= array.ndim <= 255 or any(n >= 1 << 32 for n in array.shape):
-        raise ValueError(f"write_idx: expected 1 to 255 axes of less than 2**32, found shape {array.shape}")
+    if not 1 <= array.ndim <= MAX_AXES or any(n >= 1 << 32 for n in array.shape):
+        raise ValueError(f"write_idx: expected 1 to {MAX_AXES} axes of less than 2**32, found shape {array.shape}")
     header = bytes([0, 0, codes[native], array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     data = header + np.ascontiguousarray(array, dtype=native.newbyteorder(">")).tobytes()
     if os.fspath(path).endswith(".gz"):

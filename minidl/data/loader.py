@@ -88,8 +88,8 @@ def _affine(images: Array, mean: ArrayLike, std: ArrayLike) -> tuple[Array, Arra
             raise ValueError(
                 f"Loader: expected {name} as a number or one for each of {channels} channels, found {values.shape}"
             )
-    if not (np.isfinite(mean).all() and (std > 0).all()):
-        raise ValueError(f"Loader: expected a finite mean and std > 0, found {mean} and {std}")
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(f"Loader: expected a finite mean and finite std > 0, found {mean} and {std}")
     scale, shift = np.broadcast_arrays(1 / (255 * std), -mean / std)
     return tuple(np.array(np.broadcast_to(v, channels), np.float32) for v in (scale, shift))  # type: ignore[return-value]
 

@@ -6,13 +6,14 @@ Looks in `data_dir` or `$MINIDL_DATA` (in its folder of that name, or itself), t
 the mirrors in turn. What a mirror sends is checked before it is kept, and kept whole or not at all.
 """
 
+import contextlib
 import os
 
 import numpy as np
 
 from minidl.cache import private_directory
 from minidl.data.dataset import Dataset
-from minidl.data.idx import IDXError, read_idx, write_atomically
+from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
 from minidl.tensor import Array
 
 FILES = (
@@ -23,6 +24,7 @@ FILES = (
 )
 TIMEOUT = 20.0  # seconds without a byte before the next mirror is asked
 DEADLINE = 300.0  # seconds for one file from one mirror
+MAX_BYTES = 1 << 26  # of one file, packed or not; the largest is 47 MB
 
 
 class DataError(RuntimeError):
@@ -110,7 +112,7 @@ def _dataset(name: str, images: Array, labels: Array, size: tuple[int, int]) -> 
     if labels.shape != images.shape[:1]:
         raise DataError(f"{name}: expected {len(images)} labels, one for each image, found shape {labels.shape}")
     if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() <= 9):
-        raise DataError(f"{name}: expected labels from 0 to 9, found {labels.dtype} up to {labels.max()}")
+        raise DataError(f"{name}: expected labels from 0 to 9, found {labels.dtype} {np.unique(labels)}")
     return Dataset(images[:, None], labels.astype(np.int64))
 
 
@@ -144,7 +146,7 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
         if os.path.isfile(kept):
             try:
                 return _verified(kept, **checksums)
-            except (DataError, IDXError, OSError) as error:
+            except (DataError, OSError) as error:
                 looked.append(f"{kept} ({error})")  # damaged: fetched anew
         else:
             looked.append(cache)
@@ -181,37 +183,28 @@ def _verified(path: str, sha256: str = "", md5: str = "") -> Array:
                 f"{path}: expected the published .gz file with MD5 {md5}, found {found} "
                 "(its unpacked bytes have no published checksum, so only that file can be verified)"
             )
-        return read_idx(path)
-    array = read_idx(path)
-    found = _sha256(array)
-    if found != sha256:
+    try:
+        unpacked = read_raw(path, MAX_BYTES)
+    except IDXError as error:
+        raise DataError(str(error)) from error
+    if sha256 and (found := hashlib.sha256(unpacked).hexdigest()) != sha256:
         raise DataError(f"{path}: expected unpacked bytes with SHA-256 {sha256}, found {found}")
-    return array
-
-
-def _sha256(array: Array) -> str:
-    """Of the IDX file that holds this array of bytes."""
-    import hashlib
-
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    digest = hashlib.sha256(header)
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return as_array(unpacked)
 
 
 def _download(url: str) -> bytes:
-    """The bytes at a URL. Any failure raises: silence, another length than announced, more than 64 MiB."""
+    """The bytes at a URL. Any failure raises: silence, another length than announced, more than `MAX_BYTES`."""
     import time
     import urllib.request
 
-    most, start = 1 << 26, time.monotonic()
+    start = time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "minidl"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         received = bytearray()
-        while chunk := response.read(1 << 16):
+        while chunk := response.read1(1 << 16):  # what has come: `read` would wait for all of it past the deadline
             received += chunk
-            if len(received) > most:
-                raise DataError(f"expected less than {most} bytes, found more")
+            if len(received) > MAX_BYTES:
+                raise DataError(f"expected at most {MAX_BYTES:,} bytes, found more")
             if time.monotonic() - start > DEADLINE:
                 raise TimeoutError(f"expected the file within {DEADLINE} s, found {len(received)} bytes of it")
         announced = response.headers.get("Content-Length")
@@ -221,7 +214,7 @@ def _download(url: str) -> bytes:
 
 
 def _keep(packed: bytes, cache: str | None, file: str, checksums: dict[str, str]) -> Array:
-    """The array in a downloaded file, verified, and then kept in the cache if there is one."""
+    """The array in a downloaded file, verified, and then kept in the cache if there is one with room for it."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as directory:
@@ -230,5 +223,6 @@ def _keep(packed: bytes, cache: str | None, file: str, checksums: dict[str, str]
             beside.write(packed)
         array = _verified(path, **checksums)
     if cache is not None:
-        write_atomically(os.path.join(cache, file), packed)
+        with contextlib.suppress(OSError):
+            write_atomically(os.path.join(cache, file), packed)
     return array

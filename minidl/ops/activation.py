@@ -113,9 +113,11 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
     x = floating(x)
     if approximate == "tanh":
         c = math.sqrt(2 / math.pi)
-        t = np.tanh(c * (x + 0.044715 * x * x * x))
-        slope = c * (1 + 3 * 0.044715 * x * x)
-        return 0.5 * x * (1 + t), (lambda dy: dy * 0.5 * (1 + t + x * (1 - t * t) * slope),)
+        u = 2 * c * (x + 0.044715 * x * x * x)
+        e = np.exp(-np.abs(u))
+        s = np.where(u < 0, e, 1) / (1 + e)  # σ(u) = (1 + tanh(u/2)) / 2, without its cancellation
+        slope = 2 * c * (1 + 3 * 0.044715 * x * x)
+        return x * s, (lambda dy: dy * (s + x * slope * (e / np.square(1 + e))),)
     if approximate != "none":
         raise ValueError(f'expected approximate "none" or "tanh", found {approximate!r}')
     flat = kernel_array(x, x.dtype).reshape(-1)

@@ -11,7 +11,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.ops.linalg import COLUMNS, PANEL, matmul_panel, product, worth_threads
+from minidl.ops.linalg import matmul_panel, panel_shape, product, worth_threads
 from minidl.tensor import Array, ArrayLike, op
 
 
@@ -20,12 +20,13 @@ def dense_forward(x: Array, w: Array, b: Array, rectify: bool, y: Array) -> None
     """y = x·w + b, then 0 where that is negative if `rectify`.   x (N, I), w (I, O), b (O), y (N, O)"""
     height, width = y.shape
     terms = w.shape[0]
-    down, across = (height + PANEL - 1) // PANEL, (width + COLUMNS - 1) // COLUMNS
+    tall, wide = panel_shape(height, width)
+    down, across = (height + tall - 1) // tall, (width + wide - 1) // wide
     x_flat, w_flat, y_flat = x.reshape(-1), w.reshape(-1), y.reshape(-1)
     zero = y.dtype.type(0)
     for t in prange(down * across):
-        i, j = np.int64(t) // across * PANEL, np.int64(t) % across * COLUMNS
-        rows, columns = min(PANEL, height - i), min(COLUMNS, width - j)
+        i, j = np.int64(t) // across * tall, np.int64(t) % across * wide
+        rows, columns = min(tall, height - i), min(wide, width - j)
         at = i * width + j
         matmul_panel(x_flat, i * terms, terms, 1, w_flat, j, width, y_flat, at, width, terms, rows, columns)
         b_j = b[j : j + columns]
@@ -44,14 +45,14 @@ def dense_forward(x: Array, w: Array, b: Array, rectify: bool, y: Array) -> None
 def dense_backward(dy: Array, y: Array, rectify: bool, dz: Array, db: Array) -> None:
     """dz = 0 where y <= 0, else dy (untouched unless `rectify`);  db[j] = Σₙ dz[n, j].   dy, y, dz (N, O), db (O)
 
-    Every 64 rows are added up apart, and these sums in float64, so that float32 keeps its digits.
+    Every 16 rows are added up apart, and these sums in float64, so that float32 keeps its digits.
     """
     zero = db.dtype.type(0)
     sums = np.zeros(db.size, db.dtype)
     total = np.zeros(db.size, np.float64)
-    for first in range(0, dy.shape[0], 64):
+    for first in range(0, dy.shape[0], 16):
         sums[:] = 0
-        for n in range(first, min(first + 64, dy.shape[0])):
+        for n in range(first, min(first + 16, dy.shape[0])):
             dy_n, y_n, dz_n = dy[n], y[n], dz[n]
             if rectify:
                 for j in range(db.size):

@@ -45,14 +45,18 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.array(x, dtype=dtype, order="C")
 
 
+def check_reduction(reduction: str, shape: tuple[int, ...]) -> None:
+    """ValueError for an unknown reduction, and for the mean of no losses."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f'expected reduction "none", "mean" or "sum", found {reduction!r}')
+    if reduction == "mean" and 0 in shape:
+        raise ValueError(f"expected at least one element to take the mean of, found shape {shape}")
+
+
 def reduced(values: Array, reduction: str) -> Array:
     """The losses as they are ("none"), their sum or their mean."""
+    check_reduction(reduction, values.shape)
     if reduction == "none":
         return values
-    if reduction == "sum":
-        return np.asarray(values.sum(dtype=np.float64), dtype=values.dtype)
-    if reduction == "mean":
-        if values.size == 0:
-            raise ValueError(f"expected at least one element to take the mean of, found shape {values.shape}")
-        return np.asarray(values.mean(dtype=np.float64), dtype=values.dtype)
-    raise ValueError(f'expected reduction "none", "mean" or "sum", found {reduction!r}')
+    total = values.sum(dtype=np.float64) if reduction == "sum" else values.mean(dtype=np.float64)
+    return np.asarray(total, dtype=values.dtype)

@@ -1,8 +1,8 @@
 """The matrix product, and what is made of it.
 
-`matmul_forward` cuts C into panels of 132 rows × 64 columns, which threads share out; `matmul_panel` adds up
-one panel in blocks of 256 terms, whose part of B it copies together so that it stays in the second-level
-cache; `matmul_tile` adds up 6 rows of such a block. Each element of C is a chain of fused multiply-adds in
+`matmul_forward` cuts C into panels of 132 rows, which threads share out; `matmul_panel` adds up one panel, 64
+columns and 256 terms at a time, with the parts of A and B that it needs copied together so that they stay in
+the second-level cache; `matmul_tile` adds up 6 rows of that. Each element of C is a chain of fused multiply-adds in
 the order of k, begun anew every 256 terms (so that float32 keeps its digits over long sums). The chain
 depends neither on the panel nor on the thread, so neither do its bits.
 """
@@ -60,41 +60,50 @@ def worth_threads(multiply_adds: int) -> bool:
     return multiply_adds >= 1 << 19
 
 
+@kernel
+def copy(source: Array, target: Array) -> None:
+    """target = source, flat and of one length: a loop that becomes vector instructions, where `=` is a call."""
+    for i in range(source.size):
+        target[i] = source[i]
+
+
 @kernel(fma=True)
 def matmul_panel(
-    a: Array,
-    a_at: int,
-    a_row: int,
-    a_column: int,
-    b: Array,
-    b_at: int,
-    b_row: int,
-    c: Array,
-    c_at: int,
-    c_row: int,
-    terms: int,
-    rows: int,
-    columns: int,
-) -> None:
-    """c[i, j] = Σₖ a[i, k]·b[k, j] for i < rows, j < columns ≤ 64; arrays flat, as for `matmul_tile`."""
+    a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,
+    terms: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    """c[i, j] = Σₖ a[i, k]·b[k, j] for i < rows ≤ 132, j < columns; arrays flat, as for `matmul_tile`."""
     packed = rows > 2 * ROWS  # or it is not worth copying
-    block = np.empty(min(TERMS, terms) * COLUMNS, b.dtype) if packed else b
+    turned = packed and a_row == 1  # A is transposed: its columns stand pages apart
+    left = np.empty(min(TERMS, terms) * PANEL, a.dtype) if turned else a
+    right = np.empty(min(TERMS, terms) * COLUMNS, b.dtype) if packed else b
     for first in range(0, max(terms, 1), TERMS):
         length = min(TERMS, terms - first)
-        at, step = b_at + first * b_row, b_row
-        if packed:
+        a_first, a_i, a_k = a_at + first * a_column, a_row, a_column
+        if turned:
             for k in range(length):
-                source, target = (
-                    b[at + k * b_row : at + k * b_row + columns],
-                    block[k * COLUMNS : k * COLUMNS + columns],
+                at = a_first + k * a_column
+                copy(a[at : at + rows], left[k * PANEL : k * PANEL + rows])
+            a_first, a_i, a_k = 0, 1, PANEL
+        for j in range(0, columns, COLUMNS):
+            width = min(COLUMNS, columns - j)
+            b_first, b_k = b_at + first * b_row + j, b_row
+            if packed:
+                for k in range(length):
+                    at = b_first + k * b_row
+                    copy(b[at : at + width], right[k * COLUMNS : k * COLUMNS + width])
+                b_first, b_k = 0, COLUMNS
+            for i in range(0, rows, ROWS):
+                height, a_here, c_here = min(ROWS, rows - i), a_first + i * a_i, c_at + i * c_row + j
+                matmul_tile(
+                    left, a_here, a_i, a_k, right, b_first, b_k, c, c_here, c_row, length, height, width, first > 0
                 )
-                for j in range(columns):
-                    target[j] = source[j]
-            at, step = 0, COLUMNS
-        for i in range(0, rows, ROWS):
-            a_i, c_i = a_at + i * a_row + first * a_column, c_at + i * c_row
-            height = min(ROWS, rows - i)
-            matmul_tile(a, a_i, a_row, a_column, block, at, step, c, c_i, c_row, length, height, columns, first > 0)
+
+
+@kernel
+def panel_shape(height: int, width: int) -> tuple[int, int]:
+    """(rows, columns) of the panels of C that threads share out: whole rows of it once there are several panels."""
+    return PANEL, width if height > 3 * PANEL else COLUMNS
 
 
 @kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))
@@ -106,11 +115,12 @@ def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, 
     """
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     a_flat, b_flat, c_flat = a.reshape(-1), b.reshape(-1), c.reshape(-1)
-    batch, down, across = c.size // (height * width), (height + PANEL - 1) // PANEL, (width + COLUMNS - 1) // COLUMNS
+    batch, (tall, wide) = c.size // (height * width), panel_shape(height, width)
+    down, across = (height + tall - 1) // tall, (width + wide - 1) // wide
     for t in prange(batch * down * across):
-        n, i, j = np.int64(t) // (down * across), np.int64(t) // across % down * PANEL, np.int64(t) % across * COLUMNS
+        n, i, j = np.int64(t) // (down * across), np.int64(t) // across % down * tall, np.int64(t) % across * wide
         a_at, b_at, c_at = n * a_batch + i * a_row, n * b_batch + j, (n * height + i) * width + j
-        rows, columns = min(PANEL, height - i), min(COLUMNS, width - j)
+        rows, columns = min(tall, height - i), min(wide, width - j)
         matmul_panel(a_flat, a_at, a_row, a_column, b_flat, b_at, width, c_flat, c_at, width, terms, rows, columns)
 
 
@@ -173,10 +183,10 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Result:
 
 @op
 def outer(a: ArrayLike, b: ArrayLike) -> Result:
-    """y[i, j] = a[i] · b[j] of the flattened arrays.   dL/da = dL/dy @ b,  dL/db = aᵀ @ dL/dy      float"""
+    """y[i, j] = a[i] · b[j] of the flattened arrays.   dL/da = Σⱼ dL/dy · b,  dL/db = Σᵢ dL/dy · a      float"""
     a, b = floating(a, "a"), floating(b, "b")
     row, column = a.reshape(-1, 1), b.reshape(1, -1)
     return row * column, (
-        lambda dy: product(dy, column.T).reshape(a.shape),
-        lambda dy: product(row.T, dy).reshape(b.shape),
+        lambda dy: np.sum(dy * column, axis=1, dtype=np.float64).reshape(a.shape),
+        lambda dy: np.sum(dy * row, axis=0, dtype=np.float64).reshape(b.shape),
     )

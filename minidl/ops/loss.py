@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array, reduced
+from minidl.ops.inputs import check_reduction, floating, kernel_array, reduced
 from minidl.tensor import Array, ArrayLike, Gradient, op
 
 # -------------------------------------------------------------------------------- class labels
@@ -129,6 +129,7 @@ def softmax_cross_entropy(
         raise ValueError(f"expected logits (N, C), found shape {z.shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
+    check_reduction(reduction, z.shape)
     y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
     w = _class_weights(weight, z.shape[1], z)
     p, losses = np.empty(z.shape, z.dtype), np.empty(z.shape[0], z.dtype)
@@ -150,8 +151,6 @@ def _weighted(
     """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
     if reduction != "mean":
         return reduced(losses, reduction), lambda dy: np.broadcast_to(dy, losses.shape)
-    if losses.size == 0:
-        raise ValueError("expected at least one row to take the mean of, found none")
     counted = labels != ignore_index
     n = float(counted.sum()) if given is None else float(weights[labels[counted]].sum(dtype=np.float64))
     total = losses.sum(dtype=np.float64)
@@ -176,6 +175,7 @@ def nll(
     x = floating(log_probabilities, "log_probabilities")
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"expected log_probabilities (N, C), found shape {x.shape}")
+    check_reduction(reduction, x.shape)
     y = class_labels(labels, x.shape[0], x.shape[1], ignore_index)
     w = _class_weights(weight, x.shape[1], x)
     counted = y != ignore_index
@@ -281,10 +281,10 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: ArrayLike = None,
 ) -> Result:
-    """L = w·((1 − t)·x + (1 + (q − 1)·t)·ln(1 + e⁻ˣ)), in nats.   dL/dx = dL/dy · w·((1 − t) − (1 + (q − 1)·t)·σ(−x))
+    """L = w·((1 − t)·ln(1 + eˣ) + q·t·ln(1 + e⁻ˣ)), in nats.   dL/dx = dL/dy · w·((1 − t)·σ(x) − q·t·σ(−x))
 
     input x: logits, any shape, float; target t: that shape, from 0 to 1; weight w and pos_weight q: broadcast
-    to it, 1 if None. Stable for any x: ln(1 + e⁻ˣ) is max(−x, 0) + ln(1 + e^−|x|). As PyTorch's.
+    to it, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.
     """
     x, t = _pair(input, target)
     w = np.ones((), x.dtype) if weight is None else floating(weight, "weight")
@@ -292,12 +292,10 @@ def binary_cross_entropy_with_logits(
     if np.broadcast_shapes(x.shape, w.shape, q.shape) != x.shape:
         raise ValueError(f"expected weights that broadcast to {x.shape}, found shapes {w.shape} and {q.shape}")
     e = np.exp(-np.abs(x))
-    softplus = np.maximum(-x, 0) + np.log1p(e)  # ln(1 + e⁻ˣ)
-    positive = 1 + (q - 1) * t
-    sigmoid = np.where(x < 0, 1, e) / (1 + e)  # σ(−x)
-    slope_x = w * ((1 - t) - positive * sigmoid)
-    slope_t = w * ((q - 1) * softplus - x)
-    return reduced(w * ((1 - t) * x + positive * softplus), reduction), (
+    above, below = np.maximum(x, 0) + np.log1p(e), np.maximum(-x, 0) + np.log1p(e)  # ln(1 + eˣ), ln(1 + e⁻ˣ)
+    slope_x = w * ((1 - t) * np.where(x < 0, e, 1) - q * t * np.where(x < 0, 1, e)) / (1 + e)
+    slope_t = w * (q * below - above)
+    return reduced(w * ((1 - t) * above + q * t * below), reduction), (
         lambda dy: slope_x * _spread(dy, x.shape, reduction),
         lambda dy: slope_t * _spread(dy, x.shape, reduction),
     )

@@ -111,6 +111,10 @@ class _Emitter:
         sums = [[cgutils.alloca_once_value(builder, self.zero) for _ in starts] for _ in row]
         for place in (place for places in sums for place in places):
             builder.store(self.zero, place)
+        for i in range(ROWS):  # C comes nearer while the sums are made
+            for s in starts:
+                at = builder.add(builder.add(self.c_at, builder.mul(row[i], self.c_row)), s)
+                self.prefetch(self.c, at)
         with cgutils.for_range(builder, self.terms) as loop:
             b_row = builder.add(self.b_at, builder.mul(loop.index, self.b_row))
             a_column = builder.mul(loop.index, self.a_column)
@@ -141,6 +145,14 @@ class _Emitter:
 
     def pointer(self, array: Any, at: Any) -> Any:
         return self.builder.bitcast(self.builder.gep(array, [at]), self.vector.as_pointer())
+
+    def prefetch(self, array: Any, at: Any) -> None:
+        """Bring the cache line into the first level, to be written."""
+        i32 = ir.IntType(32)
+        place = self.builder.gep(array, [at])
+        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [place, i32(1), i32(3), i32(1)])
 
     def load(self, array: Any, at: Any, mask: Any) -> Any:
         if mask is None:

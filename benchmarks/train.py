@@ -1,0 +1,215 @@
+"""Training speed against other ways to do it: the MNIST net and a tiny one, interleaved, each in its own process.
+
+    python benchmarks/train.py [--threads 2] [--rounds 9] [--rivals minidl torch numpy]
+
+MNIST: 784-512-10, ReLU, Adam, batch 128; seconds an epoch of 60,000 images, from slices of 100 batches.
+Small: 2-16-16-1, ReLU, SGD, batch 32; microseconds a step. The images are random bytes: speed does not depend on them.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+N, BATCH, SLICE = 60_000, 128, 100
+THREAD_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def mnist_like():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (N, 784), dtype=np.uint8), rng.integers(0, 10, N), rng
+
+
+# Each returns two functions: one trains on SLICE batches of the large net, the other takes 200 steps of the small.
+
+
+def minidl():
+    import numpy as np
+
+    from minidl import data, nn, ops, optim
+
+    images, labels, _ = mnist_like()
+    model = nn.Sequential(nn.Dense(784, 512), nn.ReLU(), nn.Dense(512, 10))
+    optimizer = optim.Adam(model.parameters())
+    loader = data.Loader(images, labels, batch_size=BATCH, shuffle=True)
+
+    def large():
+        for _, (x, y) in zip(range(SLICE), loader, strict=False):
+            loss = ops.softmax_cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    net = nn.Sequential(nn.Dense(2, 16), nn.ReLU(), nn.Dense(16, 16), nn.ReLU(), nn.Dense(16, 1))
+    sgd = optim.SGD(net.parameters(), lr=0.01)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
+
+    def small():
+        for _ in range(200):
+            loss = ops.mse(net(x), y)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+
+    return large, small
+
+
+def torch():
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    images, labels, rng = mnist_like()
+    images, labels = torch.from_numpy(images), torch.from_numpy(labels)
+    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)  # its fastest
+
+    def large():
+        order = torch.from_numpy(rng.permutation(N))
+        for i in range(SLICE):
+            rows = order[i * BATCH : (i + 1) * BATCH]
+            loss = F.cross_entropy(model(images[rows].float().mul_(1 / 255)), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    net = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+    sgd = torch.optim.SGD(net.parameters(), lr=0.01)
+    x, y = torch.randn(32, 2), torch.randn(32, 1)
+
+    def small():
+        for _ in range(200):
+            loss = F.mse_loss(net(x), y)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+
+    return large, small
+
+
+def numpy():
+    import numpy as np
+
+    images, labels, rng = mnist_like()
+
+    def parameters(*sizes):
+        shapes = [s for i, o in zip(sizes, sizes[1:], strict=False) for s in ((i, o), (o,))]
+        return [rng.uniform(-1, 1, s).astype(np.float32) / np.float32(np.sqrt(s[0])) for s in shapes]
+
+    P = parameters(784, 512, 10)
+    M, V = [np.zeros_like(p) for p in P], [np.zeros_like(p) for p in P]
+    t = 0
+
+    def large():
+        nonlocal t
+        W1, b1, W2, b2 = P
+        order = rng.permutation(N)
+        for i in range(SLICE):
+            rows = order[i * BATCH : (i + 1) * BATCH]
+            x, y = images[rows].astype(np.float32) * np.float32(1 / 255), labels[rows]
+            h = np.maximum(x @ W1 + b1, 0)
+            z = h @ W2 + b2
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            e /= e.sum(axis=1, keepdims=True)
+            e[np.arange(BATCH), y] -= 1
+            e /= BATCH
+            dh = (e @ W2.T) * (h > 0)
+            t += 1
+            for p, g, m, v in zip(P, (x.T @ dh, dh.sum(0), h.T @ e, e.sum(0)), M, V, strict=True):
+                m += np.float32(0.1) * (g - m)
+                v += np.float32(0.001) * (g * g - v)
+                p -= np.float32(1e-3 / (1 - 0.9**t)) * m / (np.sqrt(v / np.float32(1 - 0.999**t)) + np.float32(1e-8))
+
+    Q = parameters(2, 16, 16, 1)
+    x, y = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
+
+    def small():
+        W1, b1, W2, b2, W3, b3 = Q
+        for _ in range(200):
+            h1 = np.maximum(x @ W1 + b1, 0)
+            h2 = np.maximum(h1 @ W2 + b2, 0)
+            d3 = (h2 @ W3 + b3 - y) * np.float32(2 / 32)
+            d2 = (d3 @ W3.T) * (h2 > 0)
+            d1 = (d2 @ W2.T) * (h1 > 0)
+            for p, g in zip(Q, (x.T @ d1, d1.sum(0), h1.T @ d2, d2.sum(0), h2.T @ d3, d3.sum(0)), strict=True):
+                p -= np.float32(0.01) * g
+
+    return large, small
+
+
+RIVALS = {"minidl": minidl, "torch": torch, "numpy": numpy}
+
+
+def work(name):
+    """A rival's process: runs what it is told to by lines on stdin and answers with the seconds it took."""
+    try:
+        tasks = dict(zip(("large", "small"), RIVALS[name](), strict=True))
+    except ModuleNotFoundError as error:
+        print(f"missing {error.name}", flush=True)
+        return
+    for task in tasks.values():
+        task()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        task = tasks[line.strip()]
+        start = time.perf_counter()
+        task()
+        print(time.perf_counter() - start, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--work", choices=RIVALS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work(options.work)
+        return
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}  # it would hold NumPy back
+    environment |= dict.fromkeys(THREAD_VARIABLES, str(options.threads))
+    processes = {}
+    for name in options.rivals:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--work", name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        answer = process.stdout.readline().strip()
+        if answer == "ready":
+            processes[name] = process
+        else:
+            print(f"{name}: left out ({answer or 'it failed'})")
+    times = {(name, task): [] for name in processes for task in ("large", "small")}
+    for _ in range(options.rounds):
+        for name, process in processes.items():
+            time.sleep(0.3)  # so that the others' idle threads have stopped spinning
+            for task in ("large", "small"):
+                print(task, file=process.stdin, flush=True)
+                times[name, task].append(float(process.stdout.readline()))
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
+    for task, title, scale, unit in (
+        ("large", "MNIST epoch", N / BATCH / SLICE, "s"),
+        ("small", "small step", 1e6 / 200, "µs"),
+    ):
+        base = statistics.median(times[next(iter(processes)), task])
+        for name in processes:
+            values = times[name, task]
+            middle = statistics.median(values)
+            print(
+                f"{title:12s} {name:8s} {scale * middle:8.2f} {unit:2s}  (from {scale * min(values):.2f} to "
+                f"{scale * max(values):.2f})   {middle / base:5.2f} × {next(iter(processes))}"
+            )
+    print(f"{options.threads} threads, medians of {options.rounds} rounds, Python {sys.version.split()[0]}")
+
+
+if __name__ == "__main__":
+    main()

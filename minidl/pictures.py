@@ -1,0 +1,99 @@
+"""Images from files, in the form that a model takes: pictures through Pillow, arrays from .npy and IDX."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.data.idx import IDXError, read_idx
+from minidl.tensor import Array
+
+
+class PictureError(ValueError):
+    """A file that no image for the model can be had from; the message names it."""
+
+
+def read_images(path: str | os.PathLike[str], shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
+    """(N, C, H, W) images of the model's `shape` (C, H, W): uint8, or float32 in [0, 1].
+
+    What the file is, its first bytes tell. Arrays are data: they are taken as they are and must be of the model's
+    size. Pictures are made to fit, and `note` is told how: grey, light on dark as the data sets are (inverted where
+    the border is bright), resized with their proportions kept. PictureError: unreadable, or of another size or kind.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(6)
+        if start == b"\x93NUMPY":
+            return _checked(path, np.load(path, allow_pickle=False), shape)
+        if start[:2] in (b"\0\0", b"\x1f\x8b"):
+            return _checked(path, read_idx(path), shape)
+        return _picture(path, shape, note)
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror or error}") from error
+    except IDXError as error:
+        raise PictureError(str(error)) from error
+    except (ValueError, EOFError) as error:
+        raise error if isinstance(error, PictureError) else PictureError(f"{path}: {error}") from error
+
+
+def _checked(path: str | os.PathLike[str], array: Array, shape: tuple[int, ...]) -> Array:
+    """Arrays (H, W), (N, H, W) or (N, C, H, W) of bytes, of integers from 0 to 255 or of floats from 0 to 1."""
+    for form in (shape, shape[1:]):
+        if array.shape[-len(form) :] == form and array.ndim - len(form) in (0, 1) and array.size:
+            break
+    else:
+        raise PictureError(f"{path}: expected images of shape {shape}, one or more, found shape {array.shape}")
+    most = 1 if array.dtype.kind == "f" else 255
+    if array.dtype.kind not in "uif" or not (array.min() >= 0 and array.max() <= most):
+        raise PictureError(
+            f"{path}: expected integers from 0 to 255 or floats from 0 to 1, found {array.dtype}"
+            + (f" from {array.min():g} to {array.max():g}" if array.dtype.kind in "uif" else "")
+        )
+    return array.reshape(-1, *shape).astype(np.float32 if most == 1 else np.uint8)
+
+
+def _picture(path: str | os.PathLike[str], shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise PictureError(
+            f'{path}: reading pictures takes Pillow: pip install "minidl[plot]" (.npy and IDX files need nothing)'
+        ) from error
+    channels, height, width = shape
+    if channels != 1:
+        raise PictureError(f"{path}: expected a model of grey images, found one of {channels} channels")
+    try:
+        with Image.open(path) as picture:
+            grey = _grey(ImageOps.exif_transpose(picture))
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(f"{path}: expected a picture, a .npy or an IDX file, found something else") from error
+    except (Image.DecompressionBombError, SyntaxError, OverflowError) as error:  # SyntaxError: a broken PNG
+        raise PictureError(f"{path}: the picture cannot be read ({error})") from error
+    done = []
+    values = np.asarray(grey)
+    border = float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))
+    if border > 127:
+        grey, border = ImageOps.invert(grey), 255 - border
+        done.append("inverted, as its border is bright")
+    if grey.size != (width, height):
+        done.append(f"resized from {grey.size[0]}x{grey.size[1]} to {width}x{height}")
+        grey = ImageOps.pad(grey, (width, height), Image.Resampling.BOX, color=round(border))
+    if done:
+        note(f"{path}: {', '.join(done)}")
+    return np.array(grey, np.uint8).reshape(1, *shape)
+
+
+def _grey(picture: Any) -> Any:
+    """In 8-bit grey; what is transparent is white, as on paper."""
+    from PIL import Image
+
+    if picture.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would clip
+        values = np.asarray(picture, np.float64)
+        return Image.fromarray(np.uint8(np.clip(values / (257 if values.max() > 255 else 1), 0, 255)))
+    with contextlib.suppress(KeyError):
+        if "A" in picture.mode or "transparency" in picture.info:
+            clear = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return picture.convert("L")

@@ -1,0 +1,106 @@
+"""How the command line speaks: results on stdout, progress and notes on stderr, colours only where they are wanted."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Failure(Exception):
+    """What was asked for cannot be done; the message is for the user."""
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    print(f"minidl: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in words for the user."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or ("there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+
+
+def may_colour(stream: Any) -> bool:
+    """Is this a terminal that wants colours? (https://no-color.org)"""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and stream is not None and bool(stream.isatty())
+
+
+def bold(text: str) -> str:
+    """`text` for stdout, bold if that is a terminal."""
+    return f"\033[1m{text}\033[0m" if may_colour(sys.stdout) else text
+
+
+def _bar(form: str, total: int, **options: Any) -> Any:
+    """A progress bar on stderr, or None where that is no terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    colour = "green" if may_colour(sys.stderr) else None
+    return tqdm(
+        total=total, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=form, colour=colour, **options
+    )
+
+
+class Progress:
+    """Of training: a bar over the whole run where stderr is a terminal, else a line an epoch."""
+
+    def __init__(self, epochs: int, images: int, quiet: bool) -> None:
+        self.epochs, self.images, self.quiet = epochs, images, quiet
+        form = "{desc} {percentage:3.0f}% {bar} {rate_fmt}  ETA {remaining}{postfix}"
+        self.bar = None if quiet else _bar(form, epochs * images, unit=" images", unit_scale=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def begin(self, epoch: int) -> None:
+        """An epoch, counted from 1, begins."""
+        self.epoch, self.start, self.seen = epoch, time.perf_counter(), 0
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {epoch}/{self.epochs}")
+
+    def step(self, count: int, loss: float, accuracy: float) -> None:
+        """A step is done, of so many images; loss and accuracy are those of the epoch so far."""
+        self.seen += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(f" loss {loss:.4f}  accuracy {100 * accuracy:.2f} %", refresh=False)
+            self.bar.update(count)
+        elif not self.quiet and self.seen == self.images:
+            rate = self.images / (time.perf_counter() - self.start)
+            note(
+                f"epoch {self.epoch}/{self.epochs}: loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, "
+                f"{rate:,.0f} images/s, ETA {(self.epochs - self.epoch) * self.images / rate:.0f} s"
+            )
+
+    def print(self, text: str) -> None:
+        """A line on stdout, which may be the terminal that the bar is on."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(text, flush=True)
+        if self.bar is not None:
+            self.bar.refresh()
+
+
+@contextlib.contextmanager
+def counting(verb: str, total: int) -> Iterator[Callable[[str], None]]:
+    """What to call with a thing's name before each of `total` things is done: a bar, where stderr is a terminal."""
+    bar = _bar(f"{verb} {{bar}} {{n_fmt}}/{{total_fmt}}{{postfix}}", total)
+    if bar is None:
+        yield lambda name: None
+        return
+    with bar:
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(f" {name}", refresh=False)
+            bar.update()
+
+        yield step
