@@ -5,6 +5,8 @@ import contextlib
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -19,7 +21,7 @@ from minidl.pictures import PictureError, read_images
 from minidl.random import manual_seed
 from minidl.terminal import Failure, Progress, bold, counting, note, reason
 from minidl.train import evaluate, mlp, predict, train_epoch
-from minidl.warmup import warmup
+from minidl.warmup import compile_for, warmup
 
 DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
@@ -39,6 +41,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise Failure(f"--out: cannot write {path} ({reason(error)})") from error
     _use_threads(arguments)
+    _compile_first(arguments.optimizer, arguments.quiet)
     name, train, test = _data_to_train_on(arguments)
     shape, rate = train.x.shape[1:], arguments.lr or RATES[arguments.optimizer]
     settings = {"dataset": name, "input_shape": list(shape), "hidden": arguments.hidden, "classes": CLASSES}
@@ -62,7 +65,6 @@ def run_train(arguments: argparse.Namespace) -> None:
             f"{arguments.optimizer}, lr {rate:g}, batch {arguments.batch_size}, seed {arguments.seed}, "
             f"threads {get_num_threads()}"
         )
-        _tell_of_compiling()
     if not arguments.json:
         print(bold("epoch  train loss  train accuracy  test loss  test accuracy  seconds"), flush=True)
     try:
@@ -120,14 +122,41 @@ def _optimizer(name: str, model: nn.Module, rate: float) -> optim.Optimizer:
     return (optim.Adam if name == "adam" else optim.AdamW)(model.parameters(), lr=rate)
 
 
-def _tell_of_compiling() -> None:
+def _compile_first(optimizer: str, quiet: bool) -> None:
+    """With an empty cache, fill it in a process of its own: a compiler leaves some 60 MiB behind where it has run."""
     if interpreted():
         return
     from minidl.kernel_cache import cache_directory
 
     directory = cache_directory()
-    if directory is not None and not os.listdir(directory):
-        note("compiling kernels, this first time only (`minidl warmup` does it ahead)")
+    if directory is None or os.listdir(directory):
+        return
+    if not quiet:
+        note("compiling kernels, this first time only")
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # Ctrl-C is ours: we end it
+        f"from minidl import commands; commands.compile_training({optimizer!r})"
+    )
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    subprocess.run(  # should it fail, training compiles for itself
+        [sys.executable, "-P", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        stderr=subprocess.DEVNULL if quiet else None,
+        check=False,
+    )
+
+
+def compile_training(optimizer: str) -> None:
+    """Compile what `minidl train` needs with this optimizer."""
+
+    def rehearse() -> None:
+        few = data.Dataset(np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64))
+        model = mlp((1, 2, 2), [2], 2)
+        train_epoch(model, data.Loader(few), _optimizer(optimizer, model, 1e-3))
+        evaluate(model, few)
+
+    with counting("compiling") as step:
+        compile_for(rehearse, step)
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -291,7 +320,7 @@ def run_warmup(arguments: argparse.Namespace) -> None:
     from minidl.kernel_cache import cache_directory
 
     start = time.perf_counter()
-    with counting("compiling", len(KERNELS)) as step:
+    with counting("compiling") as step:
         names = warmup(step)
     seconds, where = time.perf_counter() - start, cache_directory()
     if arguments.json:

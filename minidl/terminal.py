@@ -72,7 +72,7 @@ class Progress:
         """A step is done, of so many images; loss and accuracy are those of the epoch so far."""
         self.seen += count
         if self.bar is not None:
-            self.bar.set_postfix_str(f" loss {loss:.4f}  accuracy {100 * accuracy:.2f} %", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %", refresh=False)
             self.bar.update(count)
         elif not self.quiet and self.seen == self.images:
             rate = self.images / (time.perf_counter() - self.start)
@@ -91,16 +91,18 @@ class Progress:
 
 
 @contextlib.contextmanager
-def counting(verb: str, total: int) -> Iterator[Callable[[str], None]]:
-    """What to call with a thing's name before each of `total` things is done: a bar, where stderr is a terminal."""
-    bar = _bar(f"{verb} {{bar}} {{n_fmt}}/{{total_fmt}}{{postfix}}", total)
+def counting(verb: str) -> Iterator[Callable[[str, int], None]]:
+    """What to call before each of some things is done, with its name and their number: a bar, on a terminal."""
+    bar = _bar(f"{verb} {{bar}} {{n_fmt}}/{{total_fmt}}{{postfix}}", 1)
     if bar is None:
-        yield lambda name: None
+        yield lambda name, total: None
         return
     with bar:
 
-        def step(name: str) -> None:
-            bar.set_postfix_str(f" {name}", refresh=False)
+        def step(name: str, total: int) -> None:
+            bar.total = total
+            bar.set_postfix_str(name, refresh=False)
             bar.update()
+            bar.refresh()
 
         yield step

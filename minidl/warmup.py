@@ -16,38 +16,48 @@ from minidl import data, nn, ops, optim
 from minidl.jit import KERNELS, Kernel, interpreted
 from minidl.tensor import FLOATS, Array, Tensor
 
+Progress = Callable[[str, int], None]
 
-def warmup(progress: Callable[[str], None] | None = None) -> list[str]:
+
+def warmup(progress: Progress | None = None) -> list[str]:
     """Compile, or take from the cache, every kernel for float32 and float64: serial and, where it has one, threaded.
 
-    progress   called with a kernel's name before it is compiled
+    progress   called before each kernel with its name, and how many there are
 
     Returns the kernels' names, sorted; none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it
     while no other thread computes: for a moment the kernels are replaced.
     """
-    if interpreted():
-        return []
-    kernels = dict(KERNELS)
-    calls: dict[str, list[tuple[Any, ...]]] = {name: [] for name in kernels}
-    with contextlib.ExitStack() as replaced:
-        for name, kernel in kernels.items():
-            replaced.enter_context(kernel.replaced_by(_noting(kernel, calls[name])))
+
+    def everything() -> None:
         _load_batch()
         for dtype in FLOATS:
             _use_kernels(dtype)
-    for name, kernel in kernels.items():
+
+    return compile_for(everything, progress)
+
+
+def compile_for(run: Callable[[], object], progress: Progress | None = None) -> list[str]:
+    """Compile every kernel that `run()` calls, for the types it is called with there. The rest as for `warmup`."""
+    if interpreted():
+        return []
+    calls: dict[Kernel, list[tuple[Any, ...]]] = {}
+    with contextlib.ExitStack() as replaced:
+        for kernel in KERNELS.values():
+            replaced.enter_context(kernel.replaced_by(_noting(kernel, calls)))
+        run()
+    for kernel, noted in calls.items():
         if progress is not None:
-            progress(name)
+            progress(kernel.__name__, len(calls))
         for build in (kernel.serial, kernel.threaded) if kernel.parallel else (kernel.serial,):
-            for signature in dict.fromkeys(tuple(build.typeof_pyval(a) for a in call) for call in calls[name]):  # type: ignore[attr-defined]
+            for signature in dict.fromkeys(tuple(build.typeof_pyval(a) for a in call) for call in noted):  # type: ignore[attr-defined]
                 build.compile(signature)  # type: ignore[attr-defined]
-    return sorted(name for name, noted in calls.items() if noted)
+    return sorted(kernel.__name__ for kernel in calls)
 
 
-def _noting(kernel: Kernel, calls: list[tuple[Any, ...]]) -> Callable[..., Any]:
+def _noting(kernel: Kernel, calls: dict[Kernel, list[tuple[Any, ...]]]) -> Callable[..., Any]:
     @functools.wraps(kernel.py_func)
     def note(*args: Any) -> Any:
-        calls.append(args)
+        calls.setdefault(kernel, []).append(args)
         return kernel.py_func(*args)
 
     return note

@@ -71,7 +71,21 @@ def case(name: str, fn: Any, makers: Any, torch: Any = None, op: str = "") -> No
 
 # ------------------------------------------------------------------------------------- elementwise
 
-for name in "negative square exp expm1 sin cos arctan sinh cosh tanh sigmoid silu softplus".split():
+for name in [
+    "negative",
+    "square",
+    "exp",
+    "expm1",
+    "sin",
+    "cos",
+    "arctan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "softplus",
+]:
     path = {"silu": "nn.functional.silu", "softplus": "nn.functional.softplus"}.get(name, name)
 
     def by_torch(t: Any, x: Any, path: str = path) -> Any:
@@ -119,9 +133,9 @@ for kind, (left, right) in PAIRS.items():
          lambda t, a, b: t.maximum(a, b))  # fmt: skip
     case("minimum" + kind, ops.minimum, [apart(*left, step=0.6), lambda rng, s=right: apart(*s, step=0.6)(rng) + 0.3],
          lambda t, a, b: t.minimum(a, b))  # fmt: skip
-    case("where" + kind, lambda a, b: ops.where(np.array([[True], [False], [True]]), a, b)
-         if kind in ("", " row", " column") else ops.where(np.array(True), a, b),
-         [normal(*left), normal(*right)])  # fmt: skip
+    picked = np.array([[True], [False], [True]]) if kind in ("", " row", " column") else np.array(True)
+    case("where" + kind, lambda a, b, c=picked: ops.where(c, a, b), [normal(*left), normal(*right)],
+         lambda t, a, b, c=picked: t.where(t.tensor(c), a, b))  # fmt: skip
 MASK = np.array([[True, False, True, False], [False, False, True, True]])
 case("where mask", lambda a, b: ops.where(MASK, a, b), [normal(2, 4), normal(4)],
      lambda t, a, b: t.where(t.tensor(MASK), a, b))  # fmt: skip
@@ -233,7 +247,8 @@ INDICES: dict[str, Any] = {
     "integer": 1, "negative": -1, "slice": slice(None, None, 2), "none": (None, slice(1, 3)), "dots": (..., 0),
     "both": (1, slice(1, None)), "element": (2, 3), "list": [2, 0], "repeats": ROWS, "pairs": (ROWS, COLUMNS),
     "mixed": (slice(None), COLUMNS), "outer": (ROWS[:2, None], COLUMNS[None, :3]), "mask": PICK,
-    "row mask": np.array([True, False, True]), "empty": slice(2, 2), "no rows": np.array([], int), "bools": [True, 0 > 1, True],
+    "row mask": np.array([True, False, True]), "empty": slice(2, 2), "no rows": np.array([], int),
+    "bools": [True, 0 > 1, True],
 }  # fmt: skip
 for name, index in INDICES.items():
     case(f"getitem {name}", lambda x, i=index: x[i], [normal(3, 4)],
@@ -260,7 +275,8 @@ for text, shapes in {
     "ij,jk->ik": ((2, 3), (3, 4)), "ij,jk": ((2, 3), (3, 4)), "bij,bjk->bik": ((2, 2, 3), (2, 3, 2)),
     "ij->ji": ((2, 3),), "ij->": ((2, 3),), "ij->j": ((2, 3),), "ii->i": ((3, 3),), "ii": ((3, 3),),
     "i,i->": ((4,), (4,)), "i,j->ij": ((2,), (3,)), "ij,ij->ij": ((2, 3), (2, 3)), "ij,ij->i": ((2, 3), (2, 3)),
-    "...ij,...jk->...ik": ((2, 1, 2, 3), (3, 3, 2)), "i...->...": ((2, 3, 2),), "ij,jk,kl->il": ((2, 3), (3, 2), (2, 3)),
+    "...ij,...jk->...ik": ((2, 1, 2, 3), (3, 3, 2)), "i...->...": ((2, 3, 2),),
+    "ij,jk,kl->il": ((2, 3), (3, 2), (2, 3)),
     "bn,anm,bm->ba": ((2, 3), (2, 3, 2), (2, 2)), "ijk,k->ji": ((2, 3, 4), (4,)), "iij,j->ij": ((2, 2, 3), (3,)),
     "iji->j": ((2, 3, 2),), "ab,cd->bd": ((2, 3), (2, 2)), "b...,b->...": ((2, 3), (2,)), "i,i,i->i": ((3,),) * 3,
 }.items():  # fmt: skip
@@ -303,10 +319,12 @@ def torch_arguments(t: Any, like: Any, how: dict[str, Any]) -> dict[str, Any]:
 
 for name, how in ENTROPY.items():
     case("softmax_cross_entropy" + name, lambda x, how=how: ops.softmax_cross_entropy(x, LABELS, **how), [normal(5, 3)],
-         lambda t, x, how=how: t.nn.functional.cross_entropy(x, t.tensor(LABELS), **torch_arguments(t, x, how)))  # fmt: skip
+         lambda t, x, how=how: t.nn.functional.cross_entropy(x, t.tensor(LABELS), **torch_arguments(t, x, how)),
+        )  # fmt: skip
     if "label_smoothing" not in how:
         case("nll" + name, lambda x, how=how: ops.nll(x, LABELS, **how), [normal(5, 3)],
-             lambda t, x, how=how: t.nn.functional.nll_loss(x, t.tensor(LABELS), **torch_arguments(t, x, how)))  # fmt: skip
+             lambda t, x, how=how: t.nn.functional.nll_loss(x, t.tensor(LABELS), **torch_arguments(t, x, how)),
+        )  # fmt: skip
 for reduction in ("mean", "sum", "none"):
     for name, theirs in (("mse", "mse_loss"), ("l1", "l1_loss")):
         case(f"{name} {reduction}", lambda x, y, name=name, r=reduction: getattr(ops, name)(x, y, reduction=r),
@@ -324,7 +342,8 @@ for reduction in ("mean", "sum", "none"):
     case(f"binary_cross_entropy_with_logits {reduction} weights",
          lambda x, y, how=how: ops.binary_cross_entropy_with_logits(x, y, **how), [apart(2, 3), uniform(0, 1, 2, 3)],
          lambda t, x, y, how=how:
-         t.nn.functional.binary_cross_entropy_with_logits(x, y, **torch_arguments(t, x, how)))  # fmt: skip
+         t.nn.functional.binary_cross_entropy_with_logits(x, y, **torch_arguments(t, x, how)),
+        )  # fmt: skip
 for reduction in ("mean", "sum", "none", "batchmean"):
     for logs in (False, True):
         case(f"kl_div {reduction}" + " log" * logs,

@@ -46,7 +46,7 @@ arrays = dtypes.flatmap(lambda t: hnp.arrays(t, hnp.array_shapes(min_dims=1, max
 
 
 @given(array=arrays, zipped=st.booleans(), reverse=st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_what_is_written_is_read_back(array: np.ndarray, zipped: bool, reverse: bool) -> None:
     if reverse:
         array = array.T[::-1]  # neither in C nor in Fortran order
@@ -203,7 +203,7 @@ def test_max_bytes(tmp_path: Path) -> None:
 
 
 def bomb(path: Path, header: bytes, mebibytes: int) -> Path:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)
     with open(path, "wb") as file:
         file.write(packer.compress(header))
@@ -234,9 +234,9 @@ def peak_and_position(path: Path, monkeypatch: pytest.MonkeyPatch, *said: str, *
 
 
 def test_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 MiB behind a header of 6 bytes: one byte too many is found, and no more is unpacked."""
-    path = bomb(tmp_path / "a.gz", WHOLE[:12], 200)
-    assert path.stat().st_size < 1 << 18
+    """64 MiB behind a header of 6 bytes: one byte too many is found, and no more is unpacked."""
+    path = bomb(tmp_path / "a.gz", WHOLE[:12], 64)
+    assert path.stat().st_size < 1 << 19
     peak, unpacked = peak_and_position(path, monkeypatch, "found more")
     assert unpacked <= 12 + 6 + 1
     assert peak < 1 << 20
@@ -261,7 +261,7 @@ def test_a_large_header_alone_takes_no_memory(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=64), zipped=st.booleans(), magic=st.booleans())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 def test_any_bytes_are_an_array_or_an_idx_error(data: bytes, zipped: bool, magic: bool) -> None:
     if magic:
         data = bytes([0, 0, 8, len(data) % 4]) + data
@@ -269,8 +269,8 @@ def test_any_bytes_are_an_array_or_an_idx_error(data: bytes, zipped: bool, magic
         path = put(Path(directory, "a.gz" if zipped else "a"), data)
         try:
             array = read_idx(path)
-        except IDXError as error:
-            assert str(path) in str(error)
+        except IDXError:
+            refused(path)
         else:
             assert len(data) == 4 + 4 * array.ndim + array.nbytes
             assert data[4 + 4 * array.ndim :] == array.astype(array.dtype.newbyteorder(">")).tobytes()

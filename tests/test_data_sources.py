@@ -282,13 +282,10 @@ def test_a_wrong_file_in_a_named_directory(
     with pytest.raises(DataError) as caught:
         load("mnist", data_dir=tmp_path / "d")
     assert not isinstance(caught.value, DataUnavailable)
-    for part in (
-        f"{FILES[which]}{suffix}",
-        sha256(PLAIN)[which],
-        hashlib.sha256(wrong).hexdigest(),
-        "expected",
-        "found",
-    ):
+    checksums = (
+        f"expected unpacked bytes with SHA-256 {sha256(PLAIN)[which]}, found {hashlib.sha256(wrong).hexdigest()}"
+    )
+    for part in (f"{FILES[which]}{suffix}", checksums):
         assert part in str(caught.value)
     assert mirror.requests == []
 
@@ -446,7 +443,7 @@ FAULTS = {
     "503": (broken, "503"),
     "longer": (too_long, "IncompleteRead|announced"),
     "shorter": (too_short, "gzip"),
-    "length-no-number": (no_number, "Error"),
+    "length-no-number": (no_number, "ValueError: .*much"),
     "truncated": (truncated, "gzip"),
     "chunks": (chunks_cut, "IncompleteRead"),
     "wrong-file": (wrong_file, "SHA-256"),
@@ -461,12 +458,9 @@ FAULTS = {
 def test_a_bad_mirror(given: Callable, mirror: Mirror, cache: Path, fault: str) -> None:
     mirror.answer, says = FAULTS[fault]
     given(mirror)
-    with pytest.raises(DataUnavailable) as caught:
+    with pytest.raises(DataUnavailable, match=says) as caught:
         load("mnist")
     message = str(caught.value)
-    if fault != "length-no-number":  # Python's own client takes that for no announcement
-        with pytest.raises(DataUnavailable, match=says):
-            load("mnist")
     for part in ("mnist: ", FILES[0], str(cache), mirror.url, "MINIDL_DATA"):
         assert part in message
     assert kept(cache) == []  # neither the file nor half of it
@@ -544,21 +538,21 @@ def test_a_mirror_that_drips(
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        for byte in data:
+        for byte in data[:100]:  # 5 s, and then it hangs up
             if mirror.closing.wait(0.05):
                 return
             handler.wfile.write(bytes([byte]))
 
     monkeypatch.setattr(sources, "DEADLINE", 0.4)
     mirror.answer = drip
-    mirror.files = {FILES[0]: PACKED[FILES[0]]}  # 200 s of it
+    mirror.files = {FILES[0]: PACKED[FILES[0]]}
     given(mirror, second)
     start = time.monotonic()
     assert is_the_small_set(load("mnist"))
-    assert 0.35 < time.monotonic() - start < 8
+    assert time.monotonic() - start > 0.35
     cache.joinpath(f"{FILES[0]}.gz").unlink()
     given(mirror)
-    with pytest.raises(DataUnavailable, match=r"expected the file within 0.4 s, found \d+ bytes"):
+    with pytest.raises(DataUnavailable, match=r"expected the file within 0.4 s, found \d{1,2} bytes"):
         load("mnist")
     assert f"{FILES[0]}.gz" not in kept(cache)
 
@@ -585,9 +579,9 @@ def test_a_mirror_that_never_ends(
 
 
 def test_a_mirror_that_sends_a_bomb(given: Callable, mirror: Mirror, cache: Path) -> None:
-    """256 KiB that would be 256 MiB, and say so in a sound header: more than any of our files, so refused."""
-    size = 1 << 28
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    """What would unpack to 80 MiB, and says so in a sound header: more than any of our files, so refused."""
+    size = 80 << 20
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     parts = [packer.compress(bytes([0, 0, 8, 1]) + size.to_bytes(4, "big"))]
     parts += [packer.compress(bytes(1 << 20)) for _ in range(size >> 20)]
     mirror.files[FILES[0]] = b"".join([*parts, packer.flush()])

@@ -44,7 +44,9 @@ def test_accepts_what_is_right():
     lambda dy, x: dy * 3 * x * x * (1 + 1e-5),
 ], ids=["sign", "factor", "0.1%", "one", "zero", "offset", "order", "nan", "inf", "1e-5"])  # fmt: skip
 def test_catches_what_is_wrong(gradient):
-    with pytest.raises(GradcheckError, match="gradients differ from finite differences at 6 elements; the worst is input 0"):
+    with pytest.raises(
+        GradcheckError, match="gradients differ from finite differences at 6 elements; the worst is input 0"
+    ):
         gradcheck(wrong(gradient), X)
     report = gradcheck(wrong(gradient), X, raise_exception=False)
     assert not report

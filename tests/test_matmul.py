@@ -22,8 +22,7 @@ interpreted = jit.interpreted() or os.environ.get("NUMBA_BOUNDSCHECK", "0") not 
 def sizes():
     """Each size as M, as N and as K, against small and random others: 150 of 13,824 triples."""
     rng = np.random.default_rng(0)
-    few = [s for s in SIZES if s < 34] if interpreted else SIZES
-    for s, (a, b) in itertools.product(few, [(3, 5), (7, 17)]):
+    for s, (a, b) in itertools.product(SIZES, [(3, 5), (7, 17)]):
         yield from ((s, a, b), (a, s, b), (a, b, s))
     for _ in range(0 if interpreted else 30):
         yield tuple(int(v) for v in rng.choice(SIZES, 3))
@@ -90,8 +89,22 @@ def test_a_tile_adds_or_sets():
         guarded = Guarded(np.float64)
         a, b, c = (numbers(rng, s, float) for s in ((rows, terms), (terms, columns), (rows, columns)))
         result = guarded(c)
-        matmul_tile(guarded(a).reshape(-1), 0, terms, 1, guarded(b).reshape(-1), 0, columns, result.reshape(-1), 0, columns,
-                    terms, rows, columns, accumulate)  # fmt: skip
+        matmul_tile(
+            guarded(a).reshape(-1),
+            0,
+            terms,
+            1,
+            guarded(b).reshape(-1),
+            0,
+            columns,
+            result.reshape(-1),
+            0,
+            columns,
+            terms,
+            rows,
+            columns,
+            accumulate,
+        )
         np.testing.assert_array_equal(result, a @ b + c * accumulate)
         guarded.check()
 
@@ -153,10 +166,29 @@ def test_dense_relu_is_relu_of_dense_to_the_bit():
         np.testing.assert_array_equal(one, other)
 
 
-BATCHES = [((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)), ((4, 1, 2, 3), (5, 3, 1)),
-           ((1, 2, 3), (6, 3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (4, 3, 2)), ((4, 2, 3), (3,)),
-           ((2, 0), (0, 3)), ((0, 2), (2, 3)), ((2, 3), (3, 0)), ((0, 2, 3), (3, 4)), ((0,), (0,)), ((2, 1, 0, 3), (3, 3, 2)),
-           ((1, 1), (1, 1)), ((2, 2, 2, 3), (2, 3, 2)), ((0,), (0, 3)), ((3, 0, 2), (3, 2, 0))]  # fmt: skip
+BATCHES = [
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((4, 1, 2, 3), (5, 3, 1)),
+    ((1, 2, 3), (6, 3, 2)),
+    ((3,), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3,)),
+    ((3,), (4, 3, 2)),
+    ((4, 2, 3), (3,)),
+    ((2, 0), (0, 3)),
+    ((0, 2), (2, 3)),
+    ((2, 3), (3, 0)),
+    ((0, 2, 3), (3, 4)),
+    ((0,), (0,)),
+    ((2, 1, 0, 3), (3, 3, 2)),
+    ((1, 1), (1, 1)),
+    ((2, 2, 2, 3), (2, 3, 2)),
+    ((0,), (0, 3)),
+    ((3, 0, 2), (3, 2, 0)),
+]
 
 
 @pytest.mark.parametrize("shapes", BATCHES, ids=str)
@@ -168,7 +200,9 @@ def test_matmul_is_numpys(shapes):
     for one, other in ((a, b.copy(order="F")), (a.copy(order="F"), b), (np.flip(np.flip(a).copy()), b)):
         np.testing.assert_array_equal(ops.matmul(one, other).data, np.matmul(a, b))
     if a.ndim > 1 and b.ndim > 1:
-        swapped = ops.matmul(Tensor(b).transpose(*range(b.ndim - 2), -1, -2), Tensor(a).transpose(*range(a.ndim - 2), -1, -2))
+        swapped = ops.matmul(
+            Tensor(b).transpose(*range(b.ndim - 2), -1, -2), Tensor(a).transpose(*range(a.ndim - 2), -1, -2)
+        )
         np.testing.assert_array_equal(swapped.data, np.swapaxes(np.matmul(a, b), -1, -2))
 
 
@@ -237,7 +271,8 @@ def at_edge(values, behind):  # flush against a page that may not be touched
 
 for dtype in (np.float32, np.float64):
     for behind in (False, True):
-        for m, n, k in [(1, 1, 1), (5, 7, 3), (6, 16, 1), (7, 17, 2), (13, 33, 5), (1, 63, 4), (14, 65, 3), (6, 64, 257)]:
+        for m, n, k in [(1, 1, 1), (5, 7, 3), (6, 16, 1), (7, 17, 2), (13, 33, 5), (1, 63, 4),
+                        (14, 65, 3), (6, 64, 257)]:
             a, b = np.ones((m, k), dtype), np.ones((k, n), dtype)
             for row, column in ((k, 1), (1, m)):
                 c = at_edge(np.zeros((m, n), dtype), behind)

@@ -99,12 +99,14 @@ def test_gelu_is_the_normal_distribution():
     phi = [0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x[1:]]
     np.testing.assert_allclose(y[1:], x[1:] * phi, rtol=1e-14)
     np.testing.assert_allclose(y[0], -8 * 6.220960574271785e-16, rtol=1e-12)  # Φ(−8), where 1 + erf is 0
-    np.testing.assert_allclose(dx[1:], phi + x[1:] * np.exp(-x[1:] ** 2 / 2) / np.sqrt(2 * np.pi), rtol=1e-13)
+    np.testing.assert_allclose(dx[1:], phi + x[1:] * np.exp(-(x[1:] ** 2) / 2) / np.sqrt(2 * np.pi), rtol=1e-13)
 
 
 # ------------------------------------------------------------------------- axes, shapes, broadcasts
 
-REDUCTIONS = {name: (getattr(ops, name), getattr(np, name)) for name in ("sum", "mean", "var", "std", "max", "min", "prod")}
+REDUCTIONS = {
+    name: (getattr(ops, name), getattr(np, name)) for name in ("sum", "mean", "var", "std", "max", "min", "prod")
+}
 AXES = [None, 0, 1, 2, -1, -3, (0,), (0, 1), (1, 2), (2, 0), (-1, 0), (1, 2, 0), ()]
 
 
@@ -124,7 +126,8 @@ def test_reductions_over_axes(name, axis, keepdims):
         minidl.gradcheck(lambda x: getattr(ops, name)(x, axis=axis, keepdims=keepdims), x)
 
 
-BROADCASTS = [((), ()), ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 1), (2, 3)), ((2, 1), (1, 3)), ((1,), (1,)),
+BROADCASTS = [((), ()), ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 1), (2, 3)), ((2, 1), (1, 3)),
+              ((1,), (1,)),
               ((1, 3, 1), (2, 1, 5)), ((0, 3), (3,)), ((2, 0, 1), (1, 5)), ((1,), (0,)), ((1, 1, 7), (7,))]  # fmt: skip
 
 
@@ -139,7 +142,9 @@ def test_broadcasting(name, shapes):
         g = rng.normal(size=full)
         y, found = gradients(getattr(ops, name), a, b, grad=g)
         np.testing.assert_array_equal(y, getattr(np, name)(a, b))
-        _, whole = gradients(getattr(ops, name), np.broadcast_to(a, full).copy(), np.broadcast_to(b, full).copy(), grad=g)
+        _, whole = gradients(
+            getattr(ops, name), np.broadcast_to(a, full).copy(), np.broadcast_to(b, full).copy(), grad=g
+        )
         for x, dx, repeated in zip((a, b), found, whole, strict=True):
             extra = repeated.ndim - x.ndim
             axes = tuple(i for i in range(repeated.ndim) if i < extra or x.shape[i - extra] == 1)
@@ -162,7 +167,9 @@ def test_shapes(name, shape):
         assert (y == x.sum(), dx.tolist()) == (True, np.ones(shape).tolist())
     elif name not in ("prod", "cumsum"):
         assert sorted(y.shape) == sorted(shape)
-        flat, (flat_dx,) = gradients(getattr(ops, name), x.reshape(-1))  # element by element: the shape is nothing to it
+        flat, (flat_dx,) = gradients(
+            getattr(ops, name), x.reshape(-1)
+        )  # element by element: the shape is nothing to it
         if name not in ("flip", "transpose"):
             np.testing.assert_array_equal(y.reshape(-1), flat)
         np.testing.assert_array_equal(dx.reshape(-1), flat_dx)
@@ -321,7 +328,8 @@ VALUES = [  # fn(input) = expected, exactly or to a few digits
     ("sum", ops.sum, [inf, -inf], nan),
     ("prod", ops.prod, [inf, 0], nan),
     ("mean", ops.mean, [inf, 1], inf),
-    ("dense_relu", lambda x: ops.dense_relu(x, np.ones((1, 1)), np.ones(1)), [[nan], [-inf], [inf]], [[nan], [0], [inf]]),
+    ("dense_relu", lambda x: ops.dense_relu(x, np.ones((1, 1)), np.ones(1)),
+     [[nan], [-inf], [inf]], [[nan], [0], [inf]]),
     ("cross_entropy-large", lambda x: ops.softmax_cross_entropy(x, LOSS_LABELS, reduction="none"),
      [[1e4, -1e4, 0], [1e4, -1e4, 0]], [0, 1e4]),
     ("cross_entropy-nan", lambda x: ops.softmax_cross_entropy(x, LOSS_LABELS, reduction="none"),
@@ -337,7 +345,8 @@ VALUES = [  # fn(input) = expected, exactly or to a few digits
     ("mse-large", lambda x: ops.mse(x, np.zeros(2)), [1e4, -1e4], 1e8),
     ("huber-inf", lambda x: ops.huber(x, np.zeros(3), "none"), [inf, -inf, nan], [inf, inf, nan]),
     ("kl_div-zero", lambda x: ops.kl_div(x, np.array([0.0, 0.0, 1.0]), reduction="none"), [-inf, nan, -1], [0, nan, 1]),
-    ("kl_div-log-zero", lambda x: ops.kl_div(x, np.array([-inf, 0]), reduction="none", log_target=True), [-1, -1], [0, 1]),
+    ("kl_div-log-zero", lambda x: ops.kl_div(x, np.array([-inf, 0]), reduction="none", log_target=True),
+     [-1, -1], [0, 1]),
     ("nll-inf", lambda x: ops.nll(x, LOSS_LABELS, reduction="none"), [[-inf, nan, 0], [0, 0, nan]], [inf, nan]),
 ]  # fmt: skip
 
@@ -347,11 +356,14 @@ VALUES = [  # fn(input) = expected, exactly or to a few digits
 def test_values_at_nan_and_infinity(fn, x, expected, dtype):
     with np.errstate(all="ignore"):
         y = fn(np.asarray(x, dtype)).data
-    np.testing.assert_allclose(y, np.asarray(expected), rtol=2 * np.finfo(np.float32 if y.dtype == np.float32 else dtype).eps, atol=0)
+    np.testing.assert_allclose(
+        y, np.asarray(expected), rtol=2 * np.finfo(np.float32 if y.dtype == np.float32 else dtype).eps, atol=0
+    )
 
 
 NAN_GRADIENTS = [  # what the incoming gradient 1 becomes at a NaN: itself where f picks, NaN where f computes
-    ("relu", ops.relu, 1), ("leaky_relu", ops.leaky_relu, 1), ("elu", ops.elu, 1), ("clip", lambda x: ops.clip(x, 0, 1), 1),
+    ("relu", ops.relu, 1), ("leaky_relu", ops.leaky_relu, 1), ("elu", ops.elu, 1),
+    ("clip", lambda x: ops.clip(x, 0, 1), 1),
     ("maximum", lambda x: ops.maximum(x, 0.0), 1), ("minimum", lambda x: ops.minimum(x, 0.0), 1), ("max", ops.max, 1),
     ("min", ops.min, 1), ("abs", ops.abs, nan), ("exp", ops.exp, nan), ("sigmoid", ops.sigmoid, nan),
     ("tanh", ops.tanh, nan), ("gelu", ops.gelu, nan), ("silu", ops.silu, nan), ("softplus", ops.softplus, nan),
@@ -420,7 +432,8 @@ def test_python_numbers_keep_float32(name):
 
 def test_mixed_dtypes_give_each_its_own():
     a, b = np.ones((2, 3), np.float32), np.ones((3, 4))
-    for fn, pair in ((ops.matmul, (a, b)), (ops.dense, (a, b.T)), (ops.multiply, (a, b[:, :1].T)), (ops.mse, (a, b[:, :2].T)),
+    for fn, pair in ((ops.matmul, (a, b)), (ops.dense, (a, b.T)), (ops.multiply, (a, b[:, :1].T)),
+                     (ops.mse, (a, b[:, :2].T)),
                      (ops.outer, (a, b))):  # fmt: skip
         y, (da, db) = gradients(fn, *pair)
         assert (y.dtype, da.dtype, db.dtype) == (np.float64, np.float32, np.float64)
@@ -442,7 +455,9 @@ def test_broadcast_gradients_keep_their_digits():
         np.testing.assert_allclose(dx, np.float32(0.1) * 2.0**20, rtol=1e-7)
     n = 1 << 14 if not minidl.jit.interpreted() else 1 << 10
     rows = np.full((n, 1), 0.1, np.float32)
-    _, (db,) = gradients(lambda b: ops.dense(np.zeros_like(rows), np.zeros((1, 1), np.float32), b), np.zeros(1, np.float32), grad=rows)
+    _, (db,) = gradients(
+        lambda b: ops.dense(np.zeros_like(rows), np.zeros((1, 1), np.float32), b), np.zeros(1, np.float32), grad=rows
+    )
     np.testing.assert_allclose(db, np.float32(0.1) * float(n), rtol=1e-6)
 
 
@@ -450,7 +465,9 @@ def test_variance_is_two_pass():
     x = 1e4 + np.random.default_rng(0).normal(size=4096)
     for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
         given = x.astype(dtype)
-        np.testing.assert_allclose(ops.var(given).data, np.var(given.astype(np.longdouble)).astype(float), rtol=tolerance)
+        np.testing.assert_allclose(
+            ops.var(given).data, np.var(given.astype(np.longdouble)).astype(float), rtol=tolerance
+        )
     assert ops.var(np.full(1000, 1e8 + 0.1)).data < 1e-14
 
 
@@ -485,7 +502,10 @@ def test_constants_have_no_gradient():
     for call, name in (
         (lambda: ops.where(x, x, x), "where"),
         (lambda: ops.clip(np.ones((2, 3)), x, None), "clip"),
-        (lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0, 1], weight=Tensor(np.ones(3), True)), "softmax_cross_entropy"),
+        (
+            lambda: ops.softmax_cross_entropy(np.ones((2, 3)), [0, 1], weight=Tensor(np.ones(3), True)),
+            "softmax_cross_entropy",
+        ),
         (lambda: ops.binary_cross_entropy_with_logits(np.ones((2, 3)), np.ones((2, 3)), x), "binary_cross_entropy"),
         (lambda: ops.astype(x, np.int64), "astype"),
     ):

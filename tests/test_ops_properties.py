@@ -6,9 +6,9 @@ import pytest
 from minidl import Tensor, ops
 
 pytest.importorskip("hypothesis", reason="hypothesis draws the examples of these tests")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from hypothesis.extra import numpy as hnp  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
@@ -61,7 +61,10 @@ def test_indexing(data):
         index = values(shape, data.draw(seeds)) > 0
     else:
         picks = data.draw(st.lists(st.integers(-shape[0], shape[0] - 1), max_size=5))
-        index = (data.draw(st.sampled_from([picks, tuple(picks), np.array(picks, int)])), *[slice(None)] * (len(shape) - 1))
+        index = (
+            data.draw(st.sampled_from([picks, tuple(picks), np.array(picks, int)])),
+            *[slice(None)] * (len(shape) - 1),
+        )
         if not picks:
             index = (np.array([], int), *index[1:])
     linear(lambda x: x[index], lambda x: np.asarray(x[index]), values(shape))
@@ -81,7 +84,9 @@ def test_moving_axes(shape, data):
     linear(lambda x: ops.roll(x, shift, b), lambda x: np.roll(x, shift, b), x)
     linear(lambda x: ops.expand_dims(x, a), lambda x: np.expand_dims(x, a), x)
     linear(lambda x: ops.reshape(x, shape[::-1]), lambda x: np.reshape(x, shape[::-1]), x)
-    widths = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=len(shape), max_size=len(shape)))
+    widths = data.draw(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=len(shape), max_size=len(shape))
+    )
     linear(lambda x: ops.pad(x, widths), lambda x: np.pad(x, widths), x)
     if len(shape) > 1 and a % len(shape) != b % len(shape):
         linear(lambda x: ops.diagonal(x, a, b), lambda x: np.diagonal(x, 0, a, b), x)

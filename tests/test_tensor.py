@@ -290,13 +290,15 @@ def test_retain_grad():
         Tensor([1.0]).retain_grad()
 
 
-def test_retained_gradient_of_the_root_is_its_own():
+def test_retained_gradients_are_their_own():
     x = leaf([1.0, 2.0])
     y = x.reshape(2, 1)
+    z = y.T
     y.retain_grad()
-    g = np.ones((2, 1))
-    y.backward(g)
-    arrays = [x.grad, y.grad, g]
+    z.retain_grad()
+    g = np.ones((1, 2))
+    z.backward(g)
+    arrays = [x.grad, y.grad, z.grad, g]
     assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 
@@ -408,10 +410,10 @@ def test_broadcasting_is_summed_back(shape, other, dtype):
 
 
 def test_broadcast_sums_of_float32_keep_their_digits():
-    x = leaf(0.0, np.float32)
-    (x + np.zeros((1 << 20, 17), np.float32)).backward(np.full((1 << 20, 17), 0.1, np.float32))
+    x = leaf(np.zeros(3), np.float32)
+    (x + np.zeros((1 << 18, 3), np.float32)).backward(np.full((1 << 18, 3), 0.1, np.float32))
     assert x.grad.dtype == np.float32
-    np.testing.assert_allclose(x.grad, 17 * 2.0**20 * float(np.float32(0.1)), rtol=1e-7)
+    np.testing.assert_allclose(x.grad, 2.0**18 * float(np.float32(0.1)), rtol=1e-7)  # row by row it is 0.2 % off
 
 
 # ----------------------------------------------------------------------------- backward's own errors
@@ -726,7 +728,7 @@ def test_intermediate_gradients_are_freed_on_the_way(own_ops):
     @op
     def watched(x: Any) -> Any:
         def gradient(dy: Any) -> Any:
-            dx = (dy * 1).view(Watched)
+            dx = dy * 1
             alive.append(sum(ref() is not None for ref in gradients))
             gradients.append(weakref.ref(dx))
             return dx

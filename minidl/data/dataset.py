@@ -1,5 +1,7 @@
 """Examples and their labels, and how to divide them."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -9,18 +11,27 @@ from minidl.tensor import Array
 
 
 class Dataset:
-    """Examples x (N, …) and labels y (N, …). ValueError unless there are as many of both."""
+    """Examples x (N, …) and labels y (N, …). ValueError unless there are as many of both; TypeError without axes."""
 
     def __init__(self, x: Array, y: Array) -> None:
+        self.x, self.y = as_arrays("Dataset", (x, y))
         if len(x) != len(y):
             raise ValueError(f"Dataset: expected as many labels as examples, found {len(y)} and {len(x)}")
-        self.x, self.y = x, y
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
         return f"Dataset(x: {self.x.dtype} {self.x.shape}, y: {self.y.dtype} {self.y.shape})"
+
+
+def as_arrays(name: str, arrays: Sequence[Any]) -> list[Array]:
+    """Arrays with at least one axis each, else a TypeError that names the caller."""
+    made = [np.asarray(a) for a in arrays]
+    for given, a in zip(arrays, made, strict=True):
+        if a.ndim == 0:
+            raise TypeError(f"{name}: expected arrays with a length, found {given!r}")
+    return made
 
 
 @overload
@@ -36,22 +47,28 @@ def train_test_split(
 ) -> list[Any]:
     """Divide at random: a Dataset into [train, test], arrays into [a_train, a_test, b_train, b_test, …].
 
-    test_size   the part (a float below 1) or the number (an int) of examples in the test set
+    test_size   the part of the examples (a float below 1; rounded up) or the number (an int) in the test set
     seed        of the shuffling (None: minidl's own generator)
     stratify    labels (N,), whose shares both sets shall have as nearly as can be
 
-    ValueError: no examples on one side, lengths that differ. As scikit-learn's, with a seed of our own.
+    ValueError: no examples on one side, lengths that differ. TypeError: test_size is no number. As
+    scikit-learn's, with a seed of our own.
     """
     if len(arrays) == 1 and isinstance(arrays[0], Dataset):
         x_train, x_test, y_train, y_test = train_test_split(
             arrays[0].x, arrays[0].y, test_size=test_size, seed=seed, stratify=stratify
         )
         return [Dataset(x_train, y_train), Dataset(x_test, y_test)]
-    lengths = [len(a) for a in arrays]
+    whole = as_arrays("train_test_split", arrays)
+    lengths = [len(a) for a in whole]
     if len(set(lengths)) != 1:
         raise ValueError(f"train_test_split: expected arrays of one length, found lengths {lengths}")
     n = lengths[0]
-    count = int(test_size) if isinstance(test_size, int | np.integer) else round(n * test_size)
+    if not isinstance(test_size, int | float | np.integer | np.floating) or isinstance(test_size, bool):
+        raise TypeError(f"train_test_split: expected test_size as a number, found {test_size!r}")
+    if not math.isfinite(test_size):
+        raise ValueError(f"train_test_split: expected a finite test_size, found {test_size}")
+    count = int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(n * test_size)
     if not 0 < count < n:
         raise ValueError(f"train_test_split: expected examples on both sides, found {count} of {n} in the test set")
     generator = default_generator() if seed is None else np.random.default_rng(seed)
@@ -62,7 +79,7 @@ def train_test_split(
         drawn = _shares(np.asarray(stratify)[order], count)
         order = np.concatenate([order[drawn], order[~drawn]])
     test, train = order[:count], order[count:]
-    return [part for a in arrays for part in (np.asarray(a)[train], np.asarray(a)[test])]
+    return [part for a in whole for part in (a[train], a[test])]
 
 
 def _shares(labels: Array, count: int) -> Array:
@@ -88,8 +105,11 @@ def mean_std(x: Array) -> tuple[Array, Array]:
     mean, std = np.empty(x.shape[1]), np.empty(x.shape[1])
     for c in range(x.shape[1]):
         channel = x[:, c]
-        if x.dtype == np.uint8:  # from the counts of the 256 values: exact, and no copy in float64
-            counts, values = np.bincount(channel.reshape(-1), minlength=256), np.arange(256.0)
+        if x.dtype == np.uint8:  # from the counts of the 256 values: exact
+            counts, values = np.zeros(256, np.int64), np.arange(256.0)
+            rows = max(1, (1 << 18) // channel[0].size)  # `bincount` makes eight bytes of each
+            for i in range(0, len(channel), rows):
+                counts += np.bincount(channel[i : i + rows].reshape(-1), minlength=256)
             mean[c] = (counts * values).sum() / counts.sum() * scale
             std[c] = np.sqrt((counts * (values * scale - mean[c]) ** 2).sum() / counts.sum())
         else:

@@ -24,36 +24,36 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Array:
     At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
     format, a damaged gzip stream, or more than `max_bytes` announced. OSError: the file cannot be read.
     """
-    return as_array(read_raw(path, max_bytes))
+    with open(path, "rb") as file:
+        return as_array(*read_raw(file, os.fspath(path), max_bytes))
 
 
-def as_array(unpacked: bytearray) -> Array:
-    """The array in the bytes that `read_raw` gave."""
-    array = np.frombuffer(unpacked, dtype=_TYPES[unpacked[2]], offset=4 + 4 * unpacked[3]).reshape(_shape(unpacked))
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+def as_array(header: bytes, values: bytearray) -> Array:
+    """The array in what `read_raw` gave, in the same memory: bytes are swapped in place."""
+    array: Array = np.ndarray(_shape(header), _TYPES[header[2]], values)
+    return array if array.dtype.isnative else array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
 
 
-def _shape(header: bytes | bytearray) -> tuple[int, ...]:
+def _shape(header: bytes) -> tuple[int, ...]:
     return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(header[3]))
 
 
-def read_raw(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytearray:
-    """All bytes of the file, unpacked: the header and the data, checked as `read_idx` says."""
+def read_raw(file: IO[bytes], path: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, bytearray]:
+    """(header, data) of an open file, unpacked, and checked as `read_idx` says. `path` is for its messages."""
     import gzip
     import zlib
 
-    with open(path, "rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        stream: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
-        try:
-            return _read(stream, os.fspath(path), max_bytes)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise IDXError(f"{path}: expected a whole gzip stream, found a damaged one ({error})") from error
+    zipped = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    stream: Any = gzip.GzipFile(fileobj=file) if zipped else file
+    try:
+        return _read(stream, path, max_bytes)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise IDXError(f"{path}: expected a whole gzip stream, found a damaged one ({error})") from error
 
 
-def _read(stream: IO[bytes], path: str, max_bytes: int) -> bytearray:
-    header = bytearray(_exactly(stream, 4, path, "the magic number"))
+def _read(stream: IO[bytes], path: str, max_bytes: int) -> tuple[bytes, bytearray]:
+    header = _exactly(stream, 4, path, "the magic number")
     if header[:2] != b"\0\0" or header[2] not in _TYPES:
         raise IDXError(f"{path}: expected an IDX magic number 0000TTDD with a known type TT, found {header.hex()}")
     if not 1 <= header[3] <= MAX_AXES:
@@ -64,15 +64,15 @@ def _read(stream: IO[bytes], path: str, max_bytes: int) -> bytearray:
     size = math.prod(shape) * itemsize
     if math.prod(n or 1 for n in shape) * itemsize > max_bytes:  # NumPy refuses vast axes beside an empty one too
         raise IDXError(f"{path}: expected at most {max_bytes:,} bytes, found a header of shape {shape}: {size:,} bytes")
-    values = header.copy()
-    while missing := size - (len(values) - len(header)):
+    values = bytearray()  # grows as data comes: a header alone can announce anything
+    while missing := size - len(values):
         chunk = stream.read(min(missing, 1 << 20))
         if not chunk:
             raise IDXError(f"{path}: expected {size:,} bytes of data for shape {shape}, found {size - missing:,}")
         values += chunk
     if stream.read(1):
         raise IDXError(f"{path}: expected {size:,} bytes of data for shape {shape}, found more")
-    return values
+    return header, values
 
 
 def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
@@ -106,7 +106,8 @@ def write_idx(path: str | os.PathLike[str], array: Array) -> None:
 def write_atomically(path: str, data: bytes | bytearray) -> None:
     """Write a file beside its place, flush it to the disk and rename it: nobody ever sees half of it."""
     directory, name = os.path.split(path)
-    beside = os.path.join(directory, f".{name}.{os.getpid()}")
+    # A name nobody else has or can foresee: other threads write too, and a planted link would be followed.
+    beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
     try:
         with open(beside, "wb") as file:
             file.write(data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.data.dataset import Dataset
+from minidl.data.dataset import Dataset, as_arrays
 from minidl.jit import kernel, prange
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike
@@ -30,7 +30,7 @@ class Loader:
 
     Arrays of bytes with at least 2 axes are images: batches of them are float32 in [0, 1] before mean and std.
     Other arrays come as they are. Every batch is a new array. TypeError, ValueError: options out of range,
-    arrays of different lengths.
+    arrays of different lengths, mean or std without images.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Loader:
             arrays = (arrays[0].x, arrays[0].y)
         elif len(arrays) == 1 and isinstance(arrays[0], tuple | list):
             arrays = tuple(arrays[0])
-        self.arrays = [np.asarray(a) for a in arrays]
+        self.arrays = as_arrays("Loader", arrays)
         lengths = [len(a) for a in self.arrays]
         if len(set(lengths)) != 1:
             raise ValueError(f"Loader: expected arrays of one length, found lengths {lengths}")
@@ -55,6 +55,9 @@ class Loader:
             raise TypeError(f"Loader: expected batch_size as an int, found {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"Loader: expected a batch_size of at least 1, found {batch_size}")
+        if not any(map(_are_images, self.arrays)) and not (np.all(mean == 0.0) and np.all(std == 1.0)):
+            found = ", ".join(f"{a.dtype} {a.shape}" for a in self.arrays)
+            raise ValueError(f"Loader: expected uint8 images to apply mean and std to, found {found}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
         self.generator = np.random.default_rng(seed) if seed is not None else None
         # Images in the one form that the kernel takes: C order, writable.

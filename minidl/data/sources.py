@@ -7,7 +7,9 @@ the mirrors in turn. What a mirror sends is checked before it is kept, and kept 
 """
 
 import contextlib
+import io
 import os
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from minidl.cache import private_directory
 from minidl.data.dataset import Dataset
 from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
 from minidl.tensor import Array
+
+if TYPE_CHECKING:
+    import threading
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -118,7 +123,7 @@ def _dataset(name: str, images: Array, labels: Array, size: tuple[int, int]) -> 
 
 def _digits() -> tuple[Dataset, Dataset]:
     here = os.path.dirname(__file__)
-    images, labels = (_verified(os.path.join(here, file), sha256=checksum) for file, checksum in DIGITS.items())
+    images, labels = (_on_disk(os.path.join(here, file), sha256=checksum) for file, checksum in DIGITS.items())
     both = _dataset("digits", images, labels, (8, 8))
     return Dataset(both.x[:1437], both.y[:1437]), Dataset(both.x[1437:], both.y[1437:])
 
@@ -134,7 +139,7 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     for directory in _given(name, data_dir):
         for path in (os.path.join(directory, f"{file}.gz"), os.path.join(directory, file)):
             if os.path.isfile(path):
-                return _verified(path, **checksums)
+                return _on_disk(path, **checksums)
         looked.append(directory)
     try:
         cache: str | None = private_directory("data", name)
@@ -145,7 +150,7 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
         kept = os.path.join(cache, f"{file}.gz")
         if os.path.isfile(kept):
             try:
-                return _verified(kept, **checksums)
+                return _on_disk(kept, **checksums)
             except (DataError, OSError) as error:
                 looked.append(f"{kept} ({error})")  # damaged: fetched anew
         else:
@@ -171,57 +176,83 @@ def _given(name: str, data_dir: str | os.PathLike[str] | None) -> list[str]:
     return [os.path.join(named, name), os.fspath(named)] if named else []
 
 
-def _verified(path: str, sha256: str = "", md5: str = "") -> Array:
+def _on_disk(path: str, sha256: str = "", md5: str = "") -> Array:
+    with open(path, "rb") as file:
+        return _verified(file, path, sha256, md5)
+
+
+def _verified(file: IO[bytes], path: str, sha256: str = "", md5: str = "") -> Array:
     """The array in a file whose bytes have this checksum: SHA-256 of the unpacked, or MD5 of the packed ones."""
     import hashlib
 
     if md5:
-        with open(path, "rb") as file:
-            found = hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
+        file.seek(0)
         if found != md5:
             raise DataError(
                 f"{path}: expected the published .gz file with MD5 {md5}, found {found} "
                 "(its unpacked bytes have no published checksum, so only that file can be verified)"
             )
     try:
-        unpacked = read_raw(path, MAX_BYTES)
+        header, values = read_raw(file, path, MAX_BYTES)
     except IDXError as error:
         raise DataError(str(error)) from error
-    if sha256 and (found := hashlib.sha256(unpacked).hexdigest()) != sha256:
-        raise DataError(f"{path}: expected unpacked bytes with SHA-256 {sha256}, found {found}")
-    return as_array(unpacked)
+    if sha256:
+        digest = hashlib.sha256(header)
+        digest.update(values)
+        if (found := digest.hexdigest()) != sha256:
+            raise DataError(f"{path}: expected unpacked bytes with SHA-256 {sha256}, found {found}")
+    return as_array(header, values)
 
 
 def _download(url: str) -> bytes:
-    """The bytes at a URL. Any failure raises: silence, another length than announced, more than `MAX_BYTES`."""
-    import time
+    """The bytes at a URL, within `DEADLINE`. Any failure raises.
+
+    In a thread of its own: `TIMEOUT` is of one wait, and a slow name server, or headers that come a byte at a
+    time, may take any number of them before there is a response to look at.
+    """
+    import threading
+
+    received, failures, late = bytearray(), list[Exception](), threading.Event()
+
+    def receive() -> None:
+        try:
+            _receive(url, received, late)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=receive, daemon=True)
+    thread.start()
+    try:
+        thread.join(DEADLINE)
+        if thread.is_alive():
+            raise TimeoutError(f"expected the file within {DEADLINE} s, found {len(received)} bytes of it")
+    finally:
+        late.set()
+    if failures:
+        raise failures[0]
+    return bytes(received)
+
+
+def _receive(url: str, received: bytearray, late: "threading.Event") -> None:
+    """Append what a URL sends, until it is `late`. Raises: silence, another length than announced, too much."""
     import urllib.request
 
-    start = time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "minidl"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        received = bytearray()
-        while chunk := response.read1(1 << 16):  # what has come: `read` would wait for all of it past the deadline
+        # What has come: `read` would wait for all of it, however late it is.
+        while not late.is_set() and (chunk := response.read1(1 << 16)):
             received += chunk
             if len(received) > MAX_BYTES:
                 raise DataError(f"expected at most {MAX_BYTES:,} bytes, found more")
-            if time.monotonic() - start > DEADLINE:
-                raise TimeoutError(f"expected the file within {DEADLINE} s, found {len(received)} bytes of it")
         announced = response.headers.get("Content-Length")
     if announced is not None and int(announced) != len(received):
         raise DataError(f"expected the announced {announced} bytes, found {len(received)}")
-    return bytes(received)
 
 
 def _keep(packed: bytes, cache: str | None, file: str, checksums: dict[str, str]) -> Array:
     """The array in a downloaded file, verified, and then kept in the cache if there is one with room for it."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, file)
-        with open(path, "wb") as beside:
-            beside.write(packed)
-        array = _verified(path, **checksums)
+    array = _verified(io.BytesIO(packed), file, **checksums)
     if cache is not None:
         with contextlib.suppress(OSError):
             write_atomically(os.path.join(cache, file), packed)

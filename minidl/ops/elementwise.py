@@ -54,12 +54,12 @@ def power(a: ArrayLike, b: ArrayLike) -> Result:
     def gradient_a(dy: Array) -> Array:
         if isinstance(b, int | float):
             return dy * (b * np.power(a, b - 1) if b else 0)
-        constant = np.equal(b, 0)  # where 0·a⁻¹ would be 0·∞ at a = 0
-        return dy * np.where(constant, 0, np.multiply(b, np.power(a, np.where(constant, 1, b) - 1)))
+        exponent = np.where(np.equal(b, 0), 1, b)  # or 0·a⁻¹ would be 0·∞ at a = 0
+        return dy * np.multiply(b, np.power(a, exponent - 1))
 
     def gradient_b(dy: Array) -> Array:
         flat = np.logical_and(np.equal(a, 0), np.greater_equal(b, 0))  # 0ᵇ is 0 for every b > 0
-        return dy * np.where(flat, 0, y * np.log(np.where(flat, 1, a)))
+        return dy * (y * np.log(np.where(flat, 1, a)))
 
     return y, (gradient_a, gradient_b)
 

@@ -1,0 +1,81 @@
+"""`warmup` compiles what training and every op with a kernel will ask for, so that later processes compile nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minidl
+from minidl.jit import KERNELS, interpreted
+from minidl.warmup import warmup
+
+ROOT = str(Path(minidl.__file__).parents[1])
+compiled = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
+
+WARM = """
+import json
+from minidl.jit import KERNELS
+from minidl.warmup import warmup
+told = []
+names = warmup(lambda name, total: told.append((name, total)))
+builds = {n: [len(k.serial.signatures), len(k.threaded.signatures) if k.parallel else None] for n, k in KERNELS.items()}
+print(json.dumps({"names": names, "told": told, "builds": builds, "kernels": sorted(KERNELS)}))
+"""
+AFTER = """
+import json, sys
+from minidl import cli
+from minidl.jit import KERNELS
+code = cli.main(["train", "--dataset", "digits", "--epochs", "2", "--quiet", "--hidden", "512", "--threads", sys.argv[1],
+                 "--optimizer", sys.argv[2], "--batch-size", "512", "--out", sys.argv[3]])
+missed = {}
+for name, kernel in KERNELS.items():
+    for build in (kernel._serial, kernel._threaded):
+        if build is not None and sum(build.stats.cache_misses.values()):
+            missed[build.__qualname__] = str(build.stats)
+print(json.dumps({"code": code, "missed": missed, "used": [n for n, k in KERNELS.items() if k._threaded or k._serial]}))
+"""
+
+
+def fresh(code, *arguments):
+    env = {**os.environ, "PYTHONPATH": ROOT}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@compiled
+def test_after_warmup_nothing_is_left_to_compile(tmp_path):
+    found = fresh(WARM)
+    assert found["names"] == found["kernels"] == sorted(found["builds"])
+    assert sorted(name for name, _ in found["told"]) == found["kernels"]
+    assert {total for _, total in found["told"]} == {len(found["kernels"])}
+    for name, (serial, threaded) in found["builds"].items():
+        assert serial >= 1, name
+        assert threaded is None or threaded == serial, name
+    for threads, optimizer in ((1, "sgd"), (2, "adam")):
+        after = fresh(AFTER, threads, optimizer, tmp_path / "model.safetensors")
+        assert after["code"] == 0
+        assert after["missed"] == {}
+        assert "dense_forward" in after["used"]
+
+
+def test_an_interpreted_process_has_nothing_to_warm(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert warmup() == []
+
+
+def test_kernels_are_themselves_again_afterwards(monkeypatch):
+    from minidl import warmup as _  # noqa: F401 (the module; its functions are used below)
+    from minidl.warmup import compile_for
+
+    def fails():
+        raise RuntimeError("while kernels are replaced")
+
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    with pytest.raises(RuntimeError, match="replaced"):
+        compile_for(fails)
+    assert all(kernel._replacement is None for kernel in KERNELS.values())
