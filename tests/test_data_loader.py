@@ -383,7 +383,7 @@ X, Y = images(4, 3, 2, 2), np.arange(4)
         (lambda: train_test_split(X, Y[:3]), ValueError, r"found lengths \[4, 3\]"),
         (lambda: train_test_split(X, test_size=0), ValueError, "both sides, found 0 of 4"),
         (lambda: train_test_split(X, test_size=4), ValueError, "both sides, found 4 of 4"),
-        (lambda: train_test_split(X, test_size=0.1), ValueError, "both sides, found 0 of 4"),
+        (lambda: train_test_split(X, test_size=0.0), ValueError, "both sides, found 0 of 4"),
         (lambda: train_test_split(X, test_size=0.9), ValueError, "both sides, found 4 of 4"),
         (lambda: train_test_split(X, test_size=-1), ValueError, "both sides, found -1 of 4"),
         (lambda: train_test_split(X, test_size=1.0), ValueError, "both sides, found 4 of 4"),

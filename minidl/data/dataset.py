@@ -15,8 +15,8 @@ class Dataset:
 
     def __init__(self, x: Array, y: Array) -> None:
         self.x, self.y = as_arrays("Dataset", (x, y))
-        if len(x) != len(y):
-            raise ValueError(f"Dataset: expected as many labels as examples, found {len(y)} and {len(x)}")
+        if len(self.x) != len(self.y):
+            raise ValueError(f"Dataset: expected as many labels as examples, found {len(self.y)} and {len(self.x)}")
 
     def __len__(self) -> int:
         return len(self.x)

@@ -55,7 +55,7 @@ class Loader:
             raise TypeError(f"Loader: expected batch_size as an int, found {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"Loader: expected a batch_size of at least 1, found {batch_size}")
-        if not any(map(_are_images, self.arrays)) and not (np.all(mean == 0.0) and np.all(std == 1.0)):
+        if not any(map(_are_images, self.arrays)) and (np.any(np.not_equal(mean, 0)) or np.any(np.not_equal(std, 1))):
             found = ", ".join(f"{a.dtype} {a.shape}" for a in self.arrays)
             raise ValueError(f"Loader: expected uint8 images to apply mean and std to, found {found}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last

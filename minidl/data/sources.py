@@ -9,7 +9,8 @@ the mirrors in turn. What a mirror sends is checked before it is kept, and kept 
 import contextlib
 import io
 import os
-from typing import IO, TYPE_CHECKING
+import threading
+from typing import IO
 
 import numpy as np
 
@@ -17,9 +18,6 @@ from minidl.cache import private_directory
 from minidl.data.dataset import Dataset
 from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
 from minidl.tensor import Array
-
-if TYPE_CHECKING:
-    import threading
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -211,8 +209,6 @@ def _download(url: str) -> bytes:
     In a thread of its own: `TIMEOUT` is of one wait, and a slow name server, or headers that come a byte at a
     time, may take any number of them before there is a response to look at.
     """
-    import threading
-
     received, failures, late = bytearray(), list[Exception](), threading.Event()
 
     def receive() -> None:
@@ -234,7 +230,7 @@ def _download(url: str) -> bytes:
     return bytes(received)
 
 
-def _receive(url: str, received: bytearray, late: "threading.Event") -> None:
+def _receive(url: str, received: bytearray, late: threading.Event) -> None:
     """Append what a URL sends, until it is `late`. Raises: silence, another length than announced, too much."""
     import urllib.request
 

@@ -85,8 +85,8 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     axes = _axes(x, axis)
     centred, variance, divisor = _centred(x, axes, ddof, keepdims)
     y = np.sqrt(variance)
-    slope = np.where(y == 0, 0, 1 / np.where(y == 0, 1, y * divisor))  # a constant has the least there is
-    return y, (lambda dy: _spread(dy * slope, x, axes) * centred,)
+    scale = np.where(y == 0, 1, y * divisor)  # of a constant: there x − x̄ is 0, and so is the gradient
+    return y, (lambda dy: _spread(dy / scale, x, axes) * centred,)
 
 
 def _extreme(x: Array, y: Array, axes: tuple[int, ...], keepdims: bool) -> Result:
