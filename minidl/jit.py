@@ -86,7 +86,8 @@ class Kernel:
     def replaced_by(self, other: Callable[..., Any]) -> Iterator[None]:
         """Within the block, in every thread, calls of this kernel go to `other` (a kernel or function).
 
-        `other` takes the same arguments. Raises TypeError where it takes another number of them.
+        Calls from Python, that is: kernels that call this one were compiled with it. TypeError: `other` takes
+        another number of arguments.
         """
         mine = len(inspect.signature(self.py_func).parameters)
         theirs = len(inspect.signature(getattr(other, "py_func", other)).parameters)

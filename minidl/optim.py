@@ -54,14 +54,17 @@ def adam_update(
     v: Array,
     rate: Any,
     beta1: Any,
+    share1: Any,
     beta2: Any,
+    share2: Any,
     eps: Any,
     root: Any,
     weight_decay: Any,
     decay: Any,
     tiny: Any,
 ) -> None:
-    """p ← p·(1 − decay);  g ← g + weight_decay·p;  m, v ← means of g, g²;  p ← p − rate·m / (root·√v + eps)
+    """p ← p·(1 − decay);  g ← g + weight_decay·p;  m ← beta1·m + share1·g;  v ← beta2·v + share2·g²
+    p ← p − rate·m / (root·√v + eps)
 
     Moments smaller than `tiny`, the smallest normal number, become 0: on denormals the processor crawls.
     """
@@ -69,8 +72,8 @@ def adam_update(
     for i in prange(p.size):
         q = p[i] - decay * p[i]
         d = g[i] + weight_decay * q
-        mi = m[i] + (d - m[i]) * beta1
-        vi = v[i] + (d * d - v[i]) * beta2
+        mi = beta1 * m[i] + share1 * d
+        vi = beta2 * v[i] + share2 * (d * d)
         mi = zero if abs(mi) < tiny else mi
         vi = zero if vi < tiny else vi
         m[i] = mi
@@ -158,7 +161,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over state and options from such a dictionary, in copies. All is checked before anything changes.
 
-        KeyError: a part is missing. ValueError: other numbers of groups or parameters, or arrays of another shape.
+        KeyError: a part is missing. ValueError: other numbers of groups or parameters, arrays of another shape, or
+        an option of PyTorch's that changes the method and is not here (amsgrad, maximize).
         """
         groups, name = state_dict["param_groups"], type(self).__name__
         mine = [len(g["params"]) for g in self.param_groups]
@@ -174,6 +178,8 @@ class Optimizer:
                 if missing := [key for key in self.state_keys if key not in entry]:
                     raise KeyError(f"{name}.load_state_dict: missing {missing} of parameter {number}")
                 loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items() if value is not None}
+        if foreign := sorted({k for g in groups for k in ("amsgrad", "maximize") if g.get(k)}):
+            raise ValueError(f"{name}.load_state_dict: found {' and '.join(foreign)}, which minidl does not have")
         options = [{k: new[k] for k in self.defaults if k in new} for new in groups]
         for group, new in zip(self.param_groups, options, strict=True):
             self._check({**group, **new})
@@ -284,7 +290,9 @@ class Adam(Optimizer):
             m,
             v,
             number(group["lr"] / (1 - beta1**t)),
+            number(beta1),
             number(1 - beta1),
+            number(beta2),
             number(1 - beta2),
             number(group["eps"]),
             number(1 / math.sqrt(1 - beta2**t)),

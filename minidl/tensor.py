@@ -181,9 +181,7 @@ class Tensor:
         ValueError: grad has another shape. Whatever is raised, no `.grad` has changed.
         """
         if not self.requires_grad:
-            raise RuntimeError(
-                "backward: this tensor does not require a gradient (no input did, or it was computed under no_grad)"
-            )
+            raise RuntimeError("backward: this tensor does not require a gradient, or was computed under no_grad")
         if grad is None:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
@@ -216,8 +214,7 @@ class Tensor:
             if not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
-            if tensor._retains_grad:
-                dy = dy.copy()
+            dy = dy.copy() if tensor._retains_grad else dy
             tensor.grad = dy if tensor.grad is None else np.asarray(tensor.grad + dy)
 
 
@@ -231,17 +228,11 @@ def _count_uses(root: Tensor) -> dict[Tensor, int]:
     stack = [root]
     while stack:
         node = stack.pop()._node
-        if node is None:
-            continue
         if node is _FREED:
-            raise RuntimeError(
-                "backward: this graph was freed by an earlier backward(); use backward(retain_graph=True) there"
-            )
-        for x in node.inputs:
-            if x in uses:
-                uses[x] += 1
-            else:
-                uses[x] = 1
+            raise RuntimeError("backward: this graph was freed by an earlier backward(); retain_graph=True keeps it")
+        for x in node.inputs if node else ():
+            uses[x] = uses.get(x, 0) + 1
+            if uses[x] == 1:
                 stack.append(x)
     return uses
 
@@ -283,15 +274,9 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
         inputs: list[Any] = []
         arrays: list[Any] = []
         for a in args:
-            if isinstance(a, Tensor):
-                inputs.append(a)
-                arrays.append(a.data)
-            elif isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a):
-                inputs.extend(a)
-                arrays.append(type(a)(_array(x) for x in a))
-            else:
-                inputs.append(a)
-                arrays.append(a)
+            several = isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a)
+            inputs.extend(a if several else (a,))
+            arrays.append(type(a)(_array(x) for x in a) if several else _array(a))
         try:
             value, gradients = function(*arrays, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
@@ -300,17 +285,13 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
         result = Tensor(value)
         if not _MODE.paused:
             needed = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+            for i in needed:
+                if gradients[i : i + 1] in ((), (None,)):
+                    raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
             if needed:
-                result._node = Node(name, [inputs[i] for i in needed], [_gradient(name, gradients, i) for i in needed])
-                result.requires_grad = True
+                known = [g for i in needed if (g := gradients[i])]
+                result._node, result.requires_grad = Node(name, [inputs[i] for i in needed], known), True
         return result
 
     OPS[name] = call
     return call
-
-
-def _gradient(name: str, gradients: tuple[Gradient | None, ...], i: int) -> Gradient:
-    gradient = gradients[i] if i < len(gradients) else None
-    if gradient is None:
-        raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
-    return gradient

@@ -51,13 +51,13 @@ def power(a: ArrayLike, b: ArrayLike) -> Result:
     """y = aᵇ.   dL/da = dL/dy · b·aᵇ⁻¹,  dL/db = dL/dy · y · ln a      (0 where b = 0, and where a = 0 ≤ b)"""
     y = np.power(a, b)
 
-    def gradient_a(dy: Array) -> Array:
+    def gradient_a(dy: Array) -> Any:
         if isinstance(b, int | float):
             return dy * (b * np.power(a, b - 1) if b else 0)
         exponent = np.where(np.equal(b, 0), 1, b)  # or 0·a⁻¹ would be 0·∞ at a = 0
         return dy * np.multiply(b, np.power(a, exponent - 1))
 
-    def gradient_b(dy: Array) -> Array:
+    def gradient_b(dy: Array) -> Any:
         flat = np.logical_and(np.equal(a, 0), np.greater_equal(b, 0))  # 0ᵇ is 0 for every b > 0
         return dy * (y * np.log(np.where(flat, 1, a)))
 
