@@ -7,6 +7,7 @@ Small: 2-16-16-1, ReLU, SGD, batch 32; microseconds a step. The images are rando
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -99,7 +100,7 @@ def numpy():
     images, labels, rng = mnist_like()
 
     def parameters(*sizes):
-        shapes = [s for i, o in zip(sizes, sizes[1:], strict=False) for s in ((i, o), (o,))]
+        shapes = [s for i, o in itertools.pairwise(sizes) for s in ((i, o), (o,))]
         return [rng.uniform(-1, 1, s).astype(np.float32) / np.float32(np.sqrt(s[0])) for s in shapes]
 
     P = parameters(784, 512, 10)

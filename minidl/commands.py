@@ -41,8 +41,8 @@ def run_train(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise Failure(f"--out: cannot write {path} ({reason(error)})") from error
     _use_threads(arguments)
-    _compile_first(arguments.optimizer, arguments.quiet)
     name, train, test = _data_to_train_on(arguments)
+    _compile_first(arguments.optimizer, arguments.quiet)
     shape, rate = train.x.shape[1:], arguments.lr or RATES[arguments.optimizer]
     settings = {"dataset": name, "input_shape": list(shape), "hidden": arguments.hidden, "classes": CLASSES}
     settings |= {"optimizer": arguments.optimizer, "lr": rate, "batch_size": arguments.batch_size}

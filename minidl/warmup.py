@@ -24,8 +24,9 @@ def warmup(progress: Progress | None = None) -> list[str]:
 
     progress   called before each kernel with its name, and how many there are
 
-    Returns the names of the kernels that ops call (others are compiled into these), sorted; none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it
-    while no other thread computes: for a moment the kernels are replaced.
+    Returns the names of the kernels that ops call, sorted (kernels that only kernels call are compiled into these);
+    none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it while no other thread computes: for a
+    moment the kernels are replaced.
     """
 
     def everything() -> None:
@@ -37,7 +38,7 @@ def warmup(progress: Progress | None = None) -> list[str]:
 
 
 def compile_for(run: Callable[[], object], progress: Progress | None = None) -> list[str]:
-    """Compile every kernel that is called while `run()` runs, for the types it meets there. The rest as for `warmup`."""
+    """Compile every kernel that ops call while `run()` runs, for the types met there. The rest as for `warmup`."""
     if interpreted():
         return []
     calls: dict[Kernel, list[tuple[Any, ...]]] = {}

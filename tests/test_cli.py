@@ -92,16 +92,16 @@ def test_json_alone_is_on_stdout(tmp_path):
     assert run.stderr == ""
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_same_seed_gives_the_same_file_on_any_number_of_threads(tmp_path, optimizer):
     size = SMALL if interpreted() else ("--dataset", "digits", "--hidden", "300", "--batch-size", "400")
     files = []
-    for threads in (1, 2, 2):
+    for threads in (1, 2):
         out = tmp_path / f"{len(files)}.safetensors"
         command = ("train", *size, "--epochs", 2, "--seed", 3, "--quiet", "--optimizer", optimizer)
         minidl_(*command, "--threads", threads, "--out", out)
         files.append(out.read_bytes())
-    assert files[0] == files[1] == files[2]
+    assert files[0] == files[1]
     minidl_("train", *size, "--epochs", 2, "--seed", 4, "--optimizer", optimizer, "--out", tmp_path / "other")
     assert (tmp_path / "other").read_bytes() != files[0]
 
@@ -523,13 +523,6 @@ def test_info_tells_of_a_cache_that_cannot_be_used(tmp_path):
     cache = json.loads(run.stdout)["cache"]
     assert not cache["usable"]
     assert "MINIDL_CACHE" in cache["problem"]
-
-
-@pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
-def test_warmup():
-    told = json.loads(minidl_("warmup", "--json").stdout)
-    assert "dense_forward" in told["kernels"]
-    assert minidl_("warmup").stdout.startswith(f"{len(told['kernels'])} kernels ready in ")
 
 
 def test_warmup_without_a_compiler():

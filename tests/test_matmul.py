@@ -27,7 +27,16 @@ def sizes():
     for _ in range(0 if interpreted else 30):
         yield tuple(int(v) for v in rng.choice(SIZES, 3))
     if not interpreted:
-        yield from ((133, 65, 257), (132, 64, 256), (264, 128, 512), (12, 64, 513), (13, 65, 511))
+        yield from (
+            (397, 65, 3),
+            (530, 130, 2),
+            (399, 129, 258),
+            (133, 65, 257),
+            (132, 64, 256),
+            (264, 128, 512),
+            (12, 64, 513),
+            (13, 65, 511),
+        )
 
 
 class Guarded:
@@ -204,6 +213,15 @@ def test_matmul_is_numpys(shapes):
             Tensor(b).transpose(*range(b.ndim - 2), -1, -2), Tensor(a).transpose(*range(a.ndim - 2), -1, -2)
         )
         np.testing.assert_array_equal(swapped.data, np.swapaxes(np.matmul(a, b), -1, -2))
+
+
+def test_mixed_dtypes():
+    rng = np.random.default_rng(10)
+    a, b = numbers(rng, (5, 7), np.float32), numbers(rng, (5, 9), np.float64)
+    for left, right in ((a.T, b), (b.T, a), (a.T, a.astype(">f4")), (b.T.astype(np.float32), b.astype(">f8"))):
+        y = product(left, right)
+        assert y.dtype == np.result_type(left, right)
+        np.testing.assert_array_equal(y, left @ right)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

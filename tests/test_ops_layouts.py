@@ -86,6 +86,7 @@ def test_layout_of_the_incoming_gradient(case):
         expected = np.array(gradient(dy.copy()))
         again = np.array(gradient(dy.copy()))
         np.testing.assert_array_equal(again, expected, err_msg="called twice")
+        np.testing.assert_array_equal(gradient(-2 * dy), -2 * expected, err_msg="linear, and not remembered")
         for name, lay in LAYOUTS.items():
             if name == "big-endian":  # backward brings it to native order
                 continue

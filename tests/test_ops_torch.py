@@ -224,6 +224,7 @@ PRECISION = {
         lambda rng: [x + 0.05 for x in normals((128, 64), (33, 64), (33,))(rng)],
     ),
     "outer": (ops.outer, torch.outer, normals((100,), (90,))),
+    "outer-long": (ops.outer, torch.outer, normals((65536,), (4,))),
     "softmax": (ops.softmax, lambda x: torch.softmax(x, -1), normals((512, 33), scale=4.0)),
     "softmax-wide": (ops.softmax, lambda x: torch.softmax(x, -1), normals((8, 10000), scale=4.0)),
     "log_softmax": (ops.log_softmax, lambda x: torch.log_softmax(x, -1), normals((512, 33), scale=4.0)),

@@ -40,17 +40,20 @@ print(json.dumps({"code": code, "missed": missed, "used": [n for n, k in KERNELS
 """
 
 
-def fresh(code, *arguments):
+def fresh(*arguments):
     env = {**os.environ, "PYTHONPATH": ROOT}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    run = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
+    return run.stdout
 
 
 @compiled
 def test_after_warmup_nothing_is_left_to_compile(tmp_path):
-    found = fresh(WARM)
+    told = json.loads(fresh("-m", "minidl", "warmup", "--json"))
+    found = json.loads(fresh("-c", WARM))
+    assert told["kernels"] == found["names"]
     assert sorted(found["names"] + found["inner"]) == found["kernels"]  # inner ones are compiled into their callers
     assert found["told"] == [[name, len(found["names"])] for name, _ in found["told"]]
     assert sorted(name for name, _ in found["told"]) == found["names"]
@@ -59,10 +62,12 @@ def test_after_warmup_nothing_is_left_to_compile(tmp_path):
         assert serial >= (1 if name == "gather_images" else 2), f"{name}: float32 and float64"
         assert threaded in (None, serial), name
     for threads, optimizer in ((1, "sgd"), (2, "adam")):
-        after = fresh(AFTER, threads, optimizer, tmp_path / "model.safetensors")
+        printed = fresh("-c", AFTER, threads, optimizer, tmp_path / "model.safetensors")
+        after = json.loads(printed.splitlines()[-1])
         assert after["code"] == 0
         assert after["missed"] == {}
         assert "dense_forward" in after["used"]
+    assert fresh("-m", "minidl", "warmup").startswith(f"{len(found['names'])} kernels ready in ")
 
 
 def test_an_interpreted_process_has_nothing_to_warm(monkeypatch):
