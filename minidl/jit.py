@@ -15,6 +15,8 @@ output, so both builds give the same bits, and whenever the thread pool cannot b
 asked for, a forked child, `workqueue` busy in another Python thread) the serial build runs instead.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import importlib
@@ -26,7 +28,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
-KERNELS: dict[str, "Kernel"] = {}
+KERNELS: dict[str, Kernel] = {}
 
 prange = range  # in a kernel's parallel build this name is numba.prange
 

@@ -7,6 +7,8 @@
 (`optimizer.param_groups[0]["lr"] = 1e-4`). A parameter without a gradient does not move.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -15,6 +15,8 @@ A gradient function returns a new array or a view of the gradient it was given, 
 that nor anything it captured. Arrays that broadcasting repeated are summed back by the engine.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
 import threading
@@ -28,7 +30,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Gradient = Callable[[Array], Array]
 ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
 
-OPS: dict[str, Callable[..., "Tensor"]] = {}
+OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -54,7 +56,7 @@ class Node:
 
     __slots__ = ("gradients", "inputs", "op")
 
-    def __init__(self, op: str, inputs: list["Tensor"], gradients: list[Gradient]) -> None:
+    def __init__(self, op: str, inputs: list[Tensor], gradients: list[Gradient]) -> None:
         self.op, self.inputs, self.gradients = op, inputs, gradients
 
 
@@ -104,7 +106,7 @@ class Tensor:
         """The one value as a Python number. ValueError if there are more."""
         return self.data.item()
 
-    def detach(self) -> "Tensor":
+    def detach(self) -> Tensor:
         """The same values, cut off from the graph."""
         return Tensor(self.data)
 
@@ -120,29 +122,29 @@ class Tensor:
 
     # fmt: off
     def __len__(self) -> int: return len(self.data)
-    def __iter__(self) -> Iterator["Tensor"]: return (self[i] for i in range(len(self.data)))
+    def __iter__(self) -> Iterator[Tensor]: return (self[i] for i in range(len(self.data)))
     def __bool__(self) -> bool: return bool(self.data)
     def __float__(self) -> float: return float(self.data.item())
     def __int__(self) -> int: return int(self.data.item())
-    def __getitem__(self, index: Any) -> "Tensor": return OPS["getitem"](self, index)
-    def __neg__(self) -> "Tensor": return OPS["negative"](self)
-    def __abs__(self) -> "Tensor": return OPS["abs"](self)
-    def __add__(self, other: ArrayLike) -> "Tensor": return OPS["add"](self, other)
-    def __radd__(self, other: ArrayLike) -> "Tensor": return OPS["add"](other, self)
-    def __sub__(self, other: ArrayLike) -> "Tensor": return OPS["subtract"](self, other)
-    def __rsub__(self, other: ArrayLike) -> "Tensor": return OPS["subtract"](other, self)
-    def __mul__(self, other: ArrayLike) -> "Tensor": return OPS["multiply"](self, other)
-    def __rmul__(self, other: ArrayLike) -> "Tensor": return OPS["multiply"](other, self)
-    def __truediv__(self, other: ArrayLike) -> "Tensor": return OPS["divide"](self, other)
-    def __rtruediv__(self, other: ArrayLike) -> "Tensor": return OPS["divide"](other, self)
-    def __floordiv__(self, other: ArrayLike) -> "Tensor": return OPS["floor_divide"](self, other)
-    def __rfloordiv__(self, other: ArrayLike) -> "Tensor": return OPS["floor_divide"](other, self)
-    def __mod__(self, other: ArrayLike) -> "Tensor": return OPS["remainder"](self, other)
-    def __rmod__(self, other: ArrayLike) -> "Tensor": return OPS["remainder"](other, self)
-    def __pow__(self, other: ArrayLike) -> "Tensor": return OPS["power"](self, other)
-    def __rpow__(self, other: ArrayLike) -> "Tensor": return OPS["power"](other, self)
-    def __matmul__(self, other: ArrayLike) -> "Tensor": return OPS["matmul"](self, other)
-    def __rmatmul__(self, other: ArrayLike) -> "Tensor": return OPS["matmul"](other, self)
+    def __getitem__(self, index: Any) -> Tensor: return OPS["getitem"](self, index)
+    def __neg__(self) -> Tensor: return OPS["negative"](self)
+    def __abs__(self) -> Tensor: return OPS["abs"](self)
+    def __add__(self, other: ArrayLike) -> Tensor: return OPS["add"](self, other)
+    def __radd__(self, other: ArrayLike) -> Tensor: return OPS["add"](other, self)
+    def __sub__(self, other: ArrayLike) -> Tensor: return OPS["subtract"](self, other)
+    def __rsub__(self, other: ArrayLike) -> Tensor: return OPS["subtract"](other, self)
+    def __mul__(self, other: ArrayLike) -> Tensor: return OPS["multiply"](self, other)
+    def __rmul__(self, other: ArrayLike) -> Tensor: return OPS["multiply"](other, self)
+    def __truediv__(self, other: ArrayLike) -> Tensor: return OPS["divide"](self, other)
+    def __rtruediv__(self, other: ArrayLike) -> Tensor: return OPS["divide"](other, self)
+    def __floordiv__(self, other: ArrayLike) -> Tensor: return OPS["floor_divide"](self, other)
+    def __rfloordiv__(self, other: ArrayLike) -> Tensor: return OPS["floor_divide"](other, self)
+    def __mod__(self, other: ArrayLike) -> Tensor: return OPS["remainder"](self, other)
+    def __rmod__(self, other: ArrayLike) -> Tensor: return OPS["remainder"](other, self)
+    def __pow__(self, other: ArrayLike) -> Tensor: return OPS["power"](self, other)
+    def __rpow__(self, other: ArrayLike) -> Tensor: return OPS["power"](other, self)
+    def __matmul__(self, other: ArrayLike) -> Tensor: return OPS["matmul"](self, other)
+    def __rmatmul__(self, other: ArrayLike) -> Tensor: return OPS["matmul"](other, self)
     # Comparisons have no gradient: they give plain arrays.
     def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < _array(other))
     def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= _array(other))
@@ -151,10 +153,10 @@ class Tensor:
     def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == _array(other))  # type: ignore[override]
     def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != _array(other))  # type: ignore[override]
     # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
-    def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor": return OPS["sum"](self, axis, keepdims)
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor": return OPS["mean"](self, axis, keepdims)
-    def reshape(self, *shape: Any) -> "Tensor": return OPS["reshape"](self, shape[0] if len(shape) == 1 else shape)
-    def transpose(self, *axes: Any) -> "Tensor":
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor: return OPS["sum"](self, axis, keepdims)
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor: return OPS["mean"](self, axis, keepdims)
+    def reshape(self, *shape: Any) -> Tensor: return OPS["reshape"](self, shape[0] if len(shape) == 1 else shape)
+    def transpose(self, *axes: Any) -> Tensor:
         return OPS["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
     # fmt: on
 
@@ -274,7 +276,7 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
         inputs: list[Any] = []
         arrays: list[Any] = []
         for a in args:
-            several = isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a)
+            several = type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a)
             inputs.extend(a if several else (a,))
             arrays.append(type(a)(_array(x) for x in a) if several else _array(a))
         try:

@@ -24,6 +24,7 @@ def sizes():
     rng = np.random.default_rng(0)
     for s, (a, b) in itertools.product(SIZES, [(3, 5), (7, 17)]):
         yield from ((s, a, b), (a, s, b), (a, b, s))
+    yield 397, 65, 2  # panels of whole rows
     for _ in range(0 if interpreted else 30):
         yield tuple(int(v) for v in rng.choice(SIZES, 3))
     if not interpreted:

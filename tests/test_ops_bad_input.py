@@ -129,6 +129,7 @@ TABLE = [
         V, r"^dense: expected bias \(2,\), one for each output, found shape \(3,\)", lambda: ops.dense(X, X, np.ones(3))
     ),
     error(V, r"^dense: expected bias \(2,\).*found shape \(\)", lambda: ops.dense(X, X, 1.0)),
+    error(V, r"^dense: expected bias \(2,\).*found shape \(1, 2\)", lambda: ops.dense(X, X, np.ones((1, 2)))),
     error(T, r"^dense: expected bias in float32 or float64, found int64", lambda: ops.dense(X, X, np.ones(2, int))),
     *(
         error(
@@ -150,6 +151,7 @@ TABLE = [
         for i, e in enumerate(
             [
                 (V, rf"^{n}: expected labels from 0 to 2, found 3 in row 1", lambda f=fn: f(Z, [0, 3, 0, 7])),
+                (V, rf"^{n}: expected labels from 0 to 2, found 3 in row 2", lambda f=fn: f(Z, [0, 2, 3, 0])),
                 (V, rf"^{n}: expected labels from 0 to 2, found -1 in row 3", lambda f=fn: f(Z, [0, 1, 0, -1])),
                 (
                     V,

@@ -1,5 +1,7 @@
 """Examples and their labels, and how to divide them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any, overload

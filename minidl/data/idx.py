@@ -1,5 +1,7 @@
 """IDX, the format of MNIST: two zero bytes, a type, the number of axes, each axis as a big-endian uint32, the data."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os

@@ -1,5 +1,7 @@
 """Batches: images stay bytes in memory, and each batch that is handed out is converted on the way."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

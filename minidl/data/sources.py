@@ -6,6 +6,8 @@ Looks in `data_dir` or `$MINIDL_DATA` (in its folder of that name, or itself), t
 the mirrors in turn. What a mirror sends is checked before it is kept, and kept whole or not at all.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os

@@ -1,5 +1,7 @@
 """The nonlinearities between layers, under PyTorch's names, and the softmax."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -4,6 +4,8 @@ The weight has PyTorch's shape (O, I). Stored with I running slowest ("input-maj
 xW and xᵀ·dy both read their right operand row by row and nothing need be copied.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -1,5 +1,7 @@
 """einsum, made of diagonals, sums, transpositions and batched matrix products; so are its gradients."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 

@@ -1,5 +1,7 @@
 """Element by element: y = f(x), with NumPy's broadcasting and NumPy's names."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

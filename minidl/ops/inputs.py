@@ -1,5 +1,7 @@
 """What ops ask of their inputs, and in what form kernels get them. Everything here runs before a kernel does."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

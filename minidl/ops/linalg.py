@@ -7,6 +7,8 @@ the order of k, begun anew every 256 terms (so that float32 keeps its digits ove
 depends neither on the panel nor on the thread, so neither do its bits.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

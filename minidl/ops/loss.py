@@ -3,6 +3,8 @@
 Targets are constants: a gradient with respect to them is not defined, except for the losses of two like arrays.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -4,6 +4,8 @@ Sums of float32 are accumulated in float64: NumPy adds the rows of a matrix one 
 accumulator stops growing at 2²⁴ ones.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from minidl.ops.elementwise import Result

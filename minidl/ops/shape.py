@@ -1,5 +1,7 @@
 """Where elements stand: their values stay, and gradients travel back to where they came from."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

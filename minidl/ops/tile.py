@@ -8,6 +8,8 @@ one row of B, and each element of A once, and multiplies all with all (Goto and 
 which nothing is emitted.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import llvmlite.binding as llvm
