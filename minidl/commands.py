@@ -123,13 +123,13 @@ def _optimizer(name: str, model: nn.Module, rate: float) -> optim.Optimizer:
 
 
 def _compile_first(optimizer: str, quiet: bool) -> None:
-    """With an empty cache, fill it in a process of its own: a compiler leaves some 60 MiB behind where it has run."""
+    """Compile in a process of its own, once a version: a compiler leaves some 60 MiB behind where it has run."""
     if interpreted():
         return
     from minidl.kernel_cache import cache_directory
 
     directory = cache_directory()
-    if directory is None or os.listdir(directory):
+    if directory is None or os.path.exists(ready := os.path.join(directory, f"ready-to-train-{optimizer}")):
         return
     if not quiet:
         note("compiling kernels, this first time only")
@@ -138,12 +138,15 @@ def _compile_first(optimizer: str, quiet: bool) -> None:
         f"from minidl import commands; commands.compile_training({optimizer!r})"
     )
     path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    subprocess.run(  # should it fail, training compiles for itself
+    done = subprocess.run(  # should it fail, training compiles for itself
         [sys.executable, "-P", "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         stderr=subprocess.DEVNULL if quiet else None,
         check=False,
     )
+    if done.returncode == 0:
+        with contextlib.suppress(OSError), open(ready, "w", encoding="ascii"):
+            pass
 
 
 def compile_training(optimizer: str) -> None:

@@ -284,6 +284,10 @@ for text, shapes in {
          lambda t, *x, s=text: t.einsum(s, *x))  # fmt: skip
 case("einsum one broadcasts", lambda a, b: ops.einsum("ij,ij->ij", a, b), [normal(1, 3), normal(2, 3)],
      lambda t, a, b: a * b)  # fmt: skip
+case("einsum one right", lambda a, b: ops.einsum("ij,ij->ij", a, b), [normal(2, 3), normal(1, 3)],
+     lambda t, a, b: a * b)  # fmt: skip
+case("einsum one inner right", lambda a, b: ops.einsum("ij,jk->ik", a, b), [normal(2, 3), normal(1, 2)],
+     lambda t, a, b: a.sum(1, keepdim=True) @ b)  # fmt: skip
 case("einsum one inner", lambda a, b: ops.einsum("ij,jk->ik", a, b), [normal(2, 1), normal(3, 2)],
      lambda t, a, b: a @ b.sum(0, keepdim=True))  # fmt: skip
 

@@ -347,6 +347,7 @@ TABLE = [
                 ("ij->ik", (X,), "output .*needs indices of the operands"),
                 ("ij->ii", (X,), "each once"),
                 ("i1->i", (X,), "does not fit"),
+                ("ii->i", (X[:1],), "index 'i' is 1 and 3 in one operand"),
                 ("ii->i", (X,), "2 .*3 in one operand|'i'"),
                 ("i.j->ij", (X,), "does not fit"),
                 ("", (X,), "does not fit"),

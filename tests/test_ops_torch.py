@@ -229,6 +229,7 @@ PRECISION = {
     "softmax-wide": (ops.softmax, lambda x: torch.softmax(x, -1), normals((8, 10000), scale=4.0)),
     "log_softmax": (ops.log_softmax, lambda x: torch.log_softmax(x, -1), normals((512, 33), scale=4.0)),
     "cross_entropy": (*entropy(), normals((4096, 10), scale=4.0)),
+    "cross_entropy-wide": (*entropy(), normals((8, 50000))),
     "cross_entropy-none": (*entropy(reduction="none"), normals((512, 10), scale=4.0)),
     "cross_entropy-smooth": (*entropy(label_smoothing=0.1), normals((512, 10), scale=4.0)),
     "bce": (
