@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis  # noqa: F401 (these three once, before the forks)
@@ -328,6 +329,22 @@ def attempt(fault: tuple[str, str, str]) -> tuple[str, float]:
     return f"killed by {plugin.name or f'exit {status}'}" if status else "SURVIVED", time.monotonic() - began
 
 
+def apart(fault: tuple[str, str, str]) -> tuple[str, float]:
+    """`attempt` in a process of its own: a wrong kernel may well end it."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: there.send(attempt(fault)))
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:
+        process.join()
+        return f"killed by the process ending with {process.exitcode}", 0.0
+    finally:
+        process.join()
+
+
 def main() -> int:
     words = sys.argv[1:]
     faults = [
@@ -337,8 +354,8 @@ def main() -> int:
         if not words or any(w == module or w in old for w in words)
     ]
     left = 0
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-        for (module, old, new), (outcome, seconds) in zip(faults, pool.imap(attempt, faults, 1), strict=True):
+    with ThreadPoolExecutor(2) as pool:
+        for (module, old, new), (outcome, seconds) in zip(faults, pool.map(apart, faults), strict=True):
             why = EQUIVALENT.get((module, old)) if outcome == "SURVIVED" else None
             left += not why and not outcome.startswith("killed")
             verdict = f"equivalent: {why}" if why else outcome
