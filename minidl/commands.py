@@ -16,6 +16,7 @@ import numpy as np
 
 from minidl import checkpoint, data, machine, nn, optim
 from minidl.cache import cache_root
+from minidl.data.sources import named_directories
 from minidl.jit import KERNELS, get_num_threads, interpreted, set_num_threads
 from minidl.pictures import PictureError, read_images
 from minidl.random import manual_seed
@@ -186,8 +187,7 @@ def _source(name: str, data_dir: str | None) -> str | None:
     """Where on this machine a data set is, if it is."""
     if name == "digits":
         return "built in"
-    named = data_dir or os.environ.get("MINIDL_DATA")
-    places = [Path(named, name), Path(named)] if named else []
+    places = [Path(place) for place in named_directories(name, data_dir)]
     with contextlib.suppress(OSError):  # there is no home directory
         places.append(Path(cache_root(), "data", name))
     return next((str(place) for place in places if any(place.glob("train-images-idx3-ubyte*"))), None)

@@ -228,8 +228,8 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        options = locals()
-        super().__init__(params, {k: options[k] for k in ("lr", "momentum", "dampening", "weight_decay", "nesterov")})
+        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "nesterov": nesterov})
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)

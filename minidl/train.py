@@ -1,7 +1,8 @@
 """Training and testing a classifier: the loop that one would write, with the bookkeeping done."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,32 +55,34 @@ def train_epoch(
 def evaluate(model: nn.Module, dataset: data.Dataset, batch_size: int = 1000) -> tuple[float, float]:
     """(mean loss in nats, share of right answers) on a data set, in evaluation mode. ValueError if it is empty."""
     seen, total, right = 0, 0.0, 0
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            for x, y in data.Loader(dataset, batch_size=batch_size):
-                logits = model(x)
-                seen += len(y)
-                total += ops.softmax_cross_entropy(logits, y, reduction="sum").item()
-                right += int((logits.data.argmax(axis=1) == y).sum())
-    finally:
-        model.train(was_training)
+    with _evaluation(model):
+        for x, y in data.Loader(dataset, batch_size=batch_size):
+            logits = model(x)
+            seen += len(y)
+            total += ops.softmax_cross_entropy(logits, y, reduction="sum").item()
+            right += int((logits.data.argmax(axis=1) == y).sum())
     return _means("evaluate", seen, total, right)
 
 
 def predict(model: nn.Module, x: Array, batch_size: int = 1000) -> Array:
     """The probabilities (N, classes) of images x: bytes, or floats in [0, 1]. In evaluation mode."""
+    with _evaluation(model):
+        batches: list[Any] = [ops.softmax(model(batch)).data for batch in data.Loader(x, batch_size=batch_size)]
+    if not batches:
+        raise ValueError(f"predict: expected at least one image, found shape {x.shape}")
+    return np.concatenate(batches)
+
+
+@contextlib.contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is in evaluation mode, and nothing is recorded."""
     was_training = model.training
     model.eval()
     try:
         with no_grad():
-            batches: list[Any] = [ops.softmax(model(batch)).data for batch in data.Loader(x, batch_size=batch_size)]
+            yield
     finally:
         model.train(was_training)
-    if not batches:
-        raise ValueError(f"predict: expected at least one image, found shape {x.shape}")
-    return np.concatenate(batches)
 
 
 def _means(name: str, seen: int, total: float, right: int) -> tuple[float, float]:

@@ -177,7 +177,7 @@ FAULTS = {
         ("hit + spread * weights", "hit + smoothing"),
         ("dz[label] -= dlosses[n] * hit", "dz[label] -= hit"),
         ("(1.0 - smoothing) * weight[label]\n", "weight[label]\n"),
-        ("counted.sum()) if given is None", "losses.size) if given is None"),
+        ("weights[labels[counted]]", "weights[labels]"),
         ("labels[counted]].sum", "labels].sum"),
         ("dy / n if n else np.nan", "dy / losses.size"),
         ("dx[rows, columns] = -w[columns] *", "dx[rows, columns] = -"),

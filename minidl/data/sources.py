@@ -136,7 +136,7 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     source, file = SOURCES[name], FILES[i]
     checksums = {"sha256": source.sha256[i]} if source.sha256 else {"md5": source.md5[i]}
     looked: list[str] = []
-    for directory in _given(name, data_dir):
+    for directory in named_directories(name, data_dir):
         for path in (os.path.join(directory, f"{file}.gz"), os.path.join(directory, file)):
             if os.path.isfile(path):
                 return _on_disk(path, **checksums)
@@ -170,8 +170,8 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     )
 
 
-def _given(name: str, data_dir: str | os.PathLike[str] | None) -> list[str]:
-    """The directories that the user has named."""
+def named_directories(name: str, data_dir: str | os.PathLike[str] | None) -> list[str]:
+    """The directories that the user has named, by `data_dir` or else in `$MINIDL_DATA`."""
     named = data_dir if data_dir is not None else os.environ.get("MINIDL_DATA")
     return [os.path.join(named, name), os.fspath(named)] if named else []
 

@@ -52,9 +52,6 @@ def softmax_cross_entropy_forward(
     logits, p (N, C); labels, losses (N); weight (C); labels already checked.
     """
     classes = logits.shape[1]
-    weights = 0.0
-    for j in range(classes):
-        weights += weight[j]
     for n in range(logits.shape[0]):
         z, q, label = logits[n], p[n], labels[n]
         top = z[0]
@@ -136,7 +133,7 @@ def softmax_cross_entropy(
     w = _class_weights(weight, z.shape[1], z)
     p, losses = np.empty(z.shape, z.dtype), np.empty(z.shape[0], z.dtype)
     softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
-    value, spread = _weighted(losses, y, w, None if weight is None else w, ignore_index, reduction)
+    value, spread = _weighted(losses, y, w, ignore_index, reduction)
 
     def gradient(dy: Array) -> Array:
         dz = np.empty(p.shape, p.dtype)
@@ -148,13 +145,13 @@ def softmax_cross_entropy(
 
 
 def _weighted(
-    losses: Array, labels: Array, weights: Array, given: Array | None, ignore_index: int, reduction: str
+    losses: Array, labels: Array, weights: Array, ignore_index: int, reduction: str
 ) -> tuple[Array, Gradient]:
     """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
     if reduction != "mean":
         return reduced(losses, reduction), lambda dy: np.broadcast_to(dy, losses.shape)
     counted = labels != ignore_index
-    n = float(counted.sum()) if given is None else float(weights[labels[counted]].sum(dtype=np.float64))
+    n = float(weights[labels[counted]].sum(dtype=np.float64))
     total = losses.sum(dtype=np.float64)
     with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
         return np.asarray(total / np.float64(n), losses.dtype), lambda dy: np.full(
@@ -184,7 +181,7 @@ def nll(
     rows, columns = np.flatnonzero(counted), y[counted]
     losses = np.zeros(x.shape[0], x.dtype)
     losses[rows] = -w[columns] * x[rows, columns]
-    value, spread = _weighted(losses, y, w, None if weight is None else w, ignore_index, reduction)
+    value, spread = _weighted(losses, y, w, ignore_index, reduction)
 
     def gradient(dy: Array) -> Array:
         dx = np.zeros_like(x)
