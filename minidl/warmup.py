@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl import data, nn, ops, optim
 from minidl.jit import KERNELS, Kernel, interpreted
+from minidl.ops.linalg import transpose_copy
 from minidl.tensor import FLOATS, Array, Tensor
 
 Progress = Callable[[str, int], None]
@@ -94,6 +95,7 @@ def _use_kernels(dtype: np.dtype[Any]) -> None:
     for a, b in (((2, 3), (3, 2)), ((2, 2, 3), (2, 3, 2)), ((2, 2, 3), (3, 2))):
         for left in (array(*a), array(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2)):
             ops.matmul(Tensor(left, requires_grad=True), Tensor(array(*b), requires_grad=True)).sum().backward()
+    transpose_copy(array(1, 2, 3), array(1, 3, 2))  # which only large products need
 
 
 def _load_batch() -> None:

@@ -175,8 +175,8 @@ def test_sums_keep_their_order_and_nan_its_meaning(fma):
 # ------------------------------------------------------------------------------------- emitted tile
 
 
-def calls_the_tile(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms, rows, columns, accumulate):
-    matmul_tile(a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, terms, rows, columns, accumulate)
+def calls_the_tile(a, a_at, a_row, a_col, b, b_at, b_row, kept, keep, c, c_at, c_row, terms, rows, columns, accumulate):
+    matmul_tile(a, a_at, a_row, a_col, b, b_at, b_row, kept, keep, c, c_at, c_row, terms, rows, columns, accumulate)
 
 
 @compiled
@@ -185,19 +185,28 @@ def test_the_emitted_tile_is_its_source_to_the_bit(dtype, own_cache):
     emitted, source = Kernel(calls_the_tile, fma=True), Kernel(matmul_tile.py_func, fma=True)
     rng = np.random.default_rng(0)
     a, b, start = (rng.normal(size=9000).astype(dtype) for _ in range(3))
-    shapes = [(rows, columns) for rows in range(1, 7) for columns in (1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64)]
-    for n, (rows, columns) in enumerate(shapes):
+    width = 256 // a.itemsize
+    shapes = [
+        (m, n) for m in (1, 2, 5, 6, 7, 11, 12, 13, 18, 23, 24) for n in (1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64)
+    ]
+    for n, (rows, columns) in enumerate((m, n) for m, n in shapes if n <= width):
         terms, c_row, b_row = [0, 1, 2, 13, 40][n % 5], columns + n % 3, columns + n % 4
         a_row, a_column = (terms + n % 2, 1) if n % 2 else (1, rows + n % 3)  # A as it is, or transposed
-        at = 5 + n % 7
+        at, keep = 5 + n % 7, n % 4 < 2
         found, expected = start.copy(), start.copy()
-        for k, c in ((emitted, found), (source, expected)):
-            k(a, at, a_row, a_column, b, at + 1, b_row, c, at + 2, c_row, terms, rows, columns, n % 3 == 0)
+        kept = [np.full(40 * width + 8, np.nan, dtype) for _ in range(2)]
+        for k, c, to in ((emitted, found, kept[0]), (source, expected, kept[1])):
+            k(a, at, a_row, a_column, b, at + 1, b_row, to, keep, c, at + 2, c_row, terms, rows, columns, n % 3 == 0)
         np.testing.assert_array_equal(found, expected)
         touched = np.zeros(start.size, bool)
         for i in range(rows):
             touched[at + 2 + i * c_row : at + 2 + i * c_row + columns] = True
         np.testing.assert_array_equal(found[~touched], start[~touched])
+        for to in kept:
+            assert np.isnan(to[terms * width if keep else 0 :]).all()
+            copy = to[: terms * width].reshape(terms, width)[:, :columns]
+            whole = np.array([b[at + 1 + k * b_row : at + 1 + k * b_row + columns] for k in range(terms)])
+            np.testing.assert_array_equal(copy, whole.reshape(copy.shape) if keep else np.full_like(copy, np.nan))
 
 
 @compiled

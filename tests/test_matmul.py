@@ -12,31 +12,37 @@ import pytest
 
 from minidl import Tensor, jit, ops
 from minidl.ops.dense import dense_backward, dense_forward
-from minidl.ops.linalg import matmul_forward, matmul_panel, matmul_tile, product
+from minidl.ops.linalg import matmul_forward, matmul_panel, matmul_tile, product, transpose_copy
 
-SIZES = (1, 2, 5, 6, 7, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 131, 132, 133, 255, 256, 257)
+SIZES = (1, 2, 5, 6, 7, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129, 160, 161, 257)
 GUARD = 96
 interpreted = jit.interpreted() or os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 
 
 def sizes():
-    """Each size as M, as N and as K, against small and random others: 150 of 13,824 triples."""
+    """Each size as M, as N and as K, against small and random others: 200 of 19,683 triples."""
     rng = np.random.default_rng(0)
     for s, (a, b) in itertools.product(SIZES, [(3, 5), (7, 17)]):
         yield from ((s, a, b), (a, s, b), (a, b, s))
-    yield 397, 65, 2  # panels of whole rows
+    yield 145, 65, 2  # two panels of rows
     for _ in range(0 if interpreted else 30):
         yield tuple(int(v) for v in rng.choice(SIZES, 3))
     if not interpreted:
         yield from (
-            (397, 65, 3),
-            (530, 130, 2),
-            (399, 129, 258),
-            (133, 65, 257),
-            (132, 64, 256),
-            (264, 128, 512),
-            (12, 64, 513),
-            (13, 65, 511),
+            (529, 257, 3),
+            (530, 322, 161),
+            (1057, 130, 2),
+            (288, 129, 320),
+            (145, 65, 321),
+            (528, 320, 160),
+            (24, 64, 481),
+            (25, 65, 479),
+            (1023, 33, 17),
+            (17, 1025, 31),
+            (31, 15, 1024),
+            (1025, 1, 1),
+            (1, 1023, 1),
+            (1, 1, 1025),
         )
 
 
@@ -98,7 +104,7 @@ def test_a_tile_adds_or_sets():
     def run(rows, columns, terms, accumulate):
         guarded = Guarded(np.float64)
         a, b, c = (numbers(rng, s, float) for s in ((rows, terms), (terms, columns), (rows, columns)))
-        result = guarded(c)
+        result, kept = guarded(c), guarded(np.full((terms, 32), np.nan))
         matmul_tile(
             guarded(a).reshape(-1),
             0,
@@ -107,6 +113,8 @@ def test_a_tile_adds_or_sets():
             guarded(b).reshape(-1),
             0,
             columns,
+            kept.reshape(-1),
+            True,
             result.reshape(-1),
             0,
             columns,
@@ -116,9 +124,10 @@ def test_a_tile_adds_or_sets():
             accumulate,
         )
         np.testing.assert_array_equal(result, a @ b + c * accumulate)
+        np.testing.assert_array_equal(kept[:, :columns], b)
         guarded.check()
 
-    for rows, columns, accumulate in itertools.product((1, 5, 6), (1, 8, 17, 64), (False, True)):
+    for rows, columns, accumulate in itertools.product((1, 5, 6, 24), (1, 8, 17, 32), (False, True)):
         run(rows, columns, 3, accumulate)
         run(rows, columns, 0, accumulate)
 
@@ -126,15 +135,15 @@ def test_a_tile_adds_or_sets():
 @pytest.mark.parametrize("kernel", [matmul_forward, matmul_panel], ids=lambda k: k.__name__)
 def test_interpreted_equals_compiled(kernel):
     rng = np.random.default_rng(4)
-    for m, n, k in [(1, 1, 1), (7, 5, 3), (13, 17, 6), (3, 65, 2), (14, 3, 258)]:
+    for m, n, k in [(1, 1, 1), (7, 5, 3), (13, 17, 6), (3, 65, 2), (26, 3, 170)]:
         a, b = rng.normal(size=(m, k)), rng.normal(size=(k, n))
         found = []
         for fn in (kernel, kernel.py_func):
             c = np.full((m, n), np.nan)
             if kernel is matmul_forward:
                 fn(a, m * k, k, 1, b, 0, c)
-            elif n <= 64:
-                fn(a.reshape(-1), 0, k, 1, b.reshape(-1), 0, n, c.reshape(-1), 0, n, k, m, n)
+            elif n <= 32:
+                fn(a.reshape(-1), 0, k, 1, m, False, b.reshape(-1), 0, n, c.reshape(-1), 0, n, k, 0, m, n)
             else:
                 c[:] = a @ b
             found.append(c)
@@ -174,6 +183,22 @@ def test_dense_relu_is_relu_of_dense_to_the_bit():
         results.append([y.data, *(t.grad for t in tensors)])
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+def test_transposed_copies(dtype):
+    rng = np.random.default_rng(11)
+    for shape in [(1, 1, 1), (2, 1, 17), (3, 17, 1), (1, 15, 16), (2, 16, 33), (1, 33, 47)]:
+        guarded = Guarded(dtype)
+        x, y = guarded(rng.normal(size=shape)), guarded(np.full((shape[0], shape[2], shape[1]), np.nan))
+        transpose_copy(x, y)
+        np.testing.assert_array_equal(y, x.swapaxes(1, 2))
+        guarded.check()
+    b = numbers(rng, (129, 128), dtype)  # large enough for `product` to use it
+    np.testing.assert_array_equal(product(numbers(rng, (2, 128), dtype) * 0 + 1, b.T), np.tile(b.sum(1), (2, 1)))
+    batch = numbers(rng, (2, 130, 70), dtype)
+    ones = np.ones((2, 3, 70), dtype)
+    np.testing.assert_array_equal(product(ones, batch.swapaxes(1, 2)), ones @ batch.swapaxes(1, 2))
 
 
 BATCHES = [

@@ -13,7 +13,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.ops.linalg import matmul_panel, panel_shape, product, worth_threads
+from minidl.ops.linalg import matmul_panel, matmul_plan, product, worth_threads
 from minidl.tensor import Array, ArrayLike, op
 
 
@@ -22,15 +22,15 @@ def dense_forward(x: Array, w: Array, b: Array, rectify: bool, y: Array) -> None
     """y = x·w + b, then 0 where that is negative if `rectify`.   x (N, I), w (I, O), b (O), y (N, O)"""
     height, width = y.shape
     terms = w.shape[0]
-    tall, wide = panel_shape(height, width)
-    down, across = (height + tall - 1) // tall, (width + wide - 1) // wide
     x_flat, w_flat, y_flat = x.reshape(-1), w.reshape(-1), y.reshape(-1)
     zero = y.dtype.type(0)
+    _, tall, wide = matmul_plan(height, width, False, y.itemsize)
+    down, across = (height + tall - 1) // tall, (width + wide - 1) // wide
     for t in prange(down * across):
         i, j = np.int64(t) // across * tall, np.int64(t) % across * wide
         rows, columns = min(tall, height - i), min(wide, width - j)
         at = i * width + j
-        matmul_panel(x_flat, i * terms, terms, 1, w_flat, j, width, y_flat, at, width, terms, rows, columns)
+        matmul_panel(x_flat, 0, terms, 1, height, False, w_flat, j, width, y_flat, at, width, terms, i, rows, columns)
         b_j = b[j : j + columns]
         for r in range(i, i + rows):
             y_r = y[r, j : j + columns]

@@ -1,15 +1,15 @@
 """The matrix product, and what is made of it.
 
-`matmul_forward` cuts C into panels of 132 rows, which threads share out; `matmul_panel` adds up one panel, 64
-columns and 256 terms at a time, with the parts of A and B that it needs copied together so that they stay in
-the second-level cache; `matmul_tile` adds up 6 rows of that. Each element of C is a chain of fused multiply-adds in
-the order of k, begun anew every 256 terms (so that float32 keeps its digits over long sums). The chain
-depends neither on the panel nor on the thread, so neither do its bits.
+`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, 128 terms at a time, so
+that the part of B that it needs stays in the first-level cache; `matmul_tile` adds up 24 rows of that. Each element
+of C is a chain of fused multiply-adds in the order of k, begun anew every 128 terms (so that float32 keeps its digits
+over long sums). The chain depends neither on the panel nor on the thread, so neither do its bits.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,32 +18,21 @@ from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
 from minidl.tensor import Array, ArrayLike, op
 
-ROWS, COLUMNS, TERMS = 6, 64, 256
-PANEL = 22 * ROWS
+ROWS, TERMS = 24, 160
+WIDTH = 256  # bytes of a row of C that a panel covers: 64 columns in float32, 32 in float64
 
 
 @kernel(fma=True, emitted="minidl.ops.tile")
 def matmul_tile(
-    a: Array,
-    a_at: int,
-    a_row: int,
-    a_column: int,
-    b: Array,
-    b_at: int,
-    b_row: int,
-    c: Array,
-    c_at: int,
-    c_row: int,
-    terms: int,
-    rows: int,
-    columns: int,
-    accumulate: bool,
-) -> None:
-    """c[i, j] = Σₖ a[i, k]·b[k, j], or += if `accumulate`, for i < rows ≤ 6, j < columns, k < terms.
+    a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, kept: Array, keep: bool,
+    c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
+) -> None:  # fmt: skip
+    """c[i, j] = Σₖ a[i, k]·b[k, j], or += if `accumulate`, for i < rows ≤ 24, j < columns ≤ 64 (32), k < terms.
 
     Arrays are flat: a[i, k] stands at a_at + i·a_row + k·a_column, b[k, j] at b_at + k·b_row + j, c[i, j] at
-    c_at + i·c_row + j.
+    c_at + i·c_row + j. If `keep`, B is copied on the way to the start of `kept`, with rows of 256 bytes.
     """
+    width = WIDTH // b.itemsize
     sums = np.empty(columns, c.dtype)
     for i in range(rows):
         sums[:] = 0
@@ -55,6 +44,9 @@ def matmul_tile(
         c_i = c[c_at + i * c_row : c_at + i * c_row + columns]
         for j in range(columns):
             c_i[j] = c_i[j] + sums[j] if accumulate else sums[j]
+    if keep:
+        for k in range(terms):
+            kept[k * width : k * width + columns] = b[b_at + k * b_row : b_at + k * b_row + columns]
 
 
 def worth_threads(multiply_adds: int) -> bool:
@@ -63,49 +55,77 @@ def worth_threads(multiply_adds: int) -> bool:
 
 
 @kernel
-def copy(source: Array, target: Array) -> None:
-    """target = source, flat and of one length: a loop that becomes vector instructions, where `=` is a call."""
-    for i in range(source.size):
-        target[i] = source[i]
+def aligned(size: int, like: Array) -> Array:
+    """An uninitialised flat array of `like`'s dtype that begins at a cache line: no vector straddles two."""
+    line = 64 // like.itemsize
+    raw = np.empty(size + line, like.dtype)
+    skip = (-(raw.ctypes.data // like.itemsize)) % line
+    return raw[skip : skip + size]
+
+
+@kernel
+def block_terms(terms: int) -> int:
+    """How many terms are added up at a time: the sum in equal parts of at most 192."""
+    parts = max(1, (terms + TERMS - 1) // TERMS)
+    return max(1, (terms + parts - 1) // parts)
+
+
+@kernel
+def matmul_plan(height: int, width: int, turned: bool, itemsize: int) -> tuple[bool, int, int]:
+    """(is A packed first? where its columns stand far apart; rows and columns of the panels that threads share out)"""
+    columns = WIDTH // itemsize
+    return turned and height > ROWS and width > columns, 22 * ROWS if width > 4 * columns else 6 * ROWS, columns
+
+
+@kernel
+def pack_columns(
+    a: Array, at: int, column: int, k: int, count: int, terms: int, rows: int, height: int, left: Array
+) -> None:
+    """Copy columns k to k + count of a transposed A to where `matmul_panel` reads them.
+
+    That is by blocks of 128 terms, in these by 24 rows, in these by terms: (height / 24, 128, 24) at a time.
+    """
+    block = block_terms(terms)
+    for q in range(k, k + count):
+        first = q // block * block
+        length = min(block, terms - first)
+        source = a[at + q * column : at + q * column + rows]
+        to = first * height + (q - first) * ROWS
+        for i in range(0, rows - ROWS + 1, ROWS):
+            s, t = source[i : i + ROWS], left[to + i * length : to + i * length + ROWS]
+            for r in range(ROWS):
+                t[r] = s[r]
+        for i in range(rows // ROWS * ROWS, rows):
+            left[to + rows // ROWS * ROWS * length + i - rows // ROWS * ROWS] = source[i]
 
 
 @kernel(fma=True)
 def matmul_panel(
-    a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,
-    terms: int, rows: int, columns: int,
+    a: Array, a_at: int, a_row: int, a_column: int, height: int, packed: bool,
+    b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,
+    terms: int, i: int, rows: int, columns: int,
 ) -> None:  # fmt: skip
-    """c[i, j] = Σₖ a[i, k]·b[k, j] for i < rows ≤ 132, j < columns; arrays flat, as for `matmul_tile`."""
-    packed = rows > 2 * ROWS  # or it is not worth copying
-    turned = packed and a_row == 1  # A is transposed: its columns stand pages apart
-    left = np.empty(min(TERMS, terms) * PANEL, a.dtype) if turned else a
-    right = np.empty(min(TERMS, terms) * COLUMNS, b.dtype) if packed else b
-    for first in range(0, max(terms, 1), TERMS):
-        length = min(TERMS, terms - first)
-        a_first, a_i, a_k = a_at + first * a_column, a_row, a_column
-        if turned:
-            for k in range(length):
-                at = a_first + k * a_column
-                copy(a[at : at + rows], left[k * PANEL : k * PANEL + rows])
-            a_first, a_i, a_k = 0, 1, PANEL
-        for j in range(0, columns, COLUMNS):
-            width = min(COLUMNS, columns - j)
-            b_first, b_k = b_at + first * b_row + j, b_row
+    """c[r, j] = Σₖ a[i + r, k]·b[k, j] for r < rows, j < columns ≤ 64 (32); arrays flat, as for `matmul_tile`.
+
+    A is as `pack_rows` leaves it, of `height` rows, if `packed`.
+    """
+    width = WIDTH // b.itemsize
+    several = rows > ROWS
+    block = block_terms(terms)
+    kept = aligned(block * width, b) if several else b
+    for first in range(0, max(terms, 1), block):
+        length = min(block, terms - first)
+        source, b_here, b_k = b, b_at + first * b_row, b_row
+        for r in range(0, rows, ROWS):
+            here, row, column = a_at + first * a_column + (i + r) * a_row, a_row, a_column
             if packed:
-                for k in range(length):
-                    at = b_first + k * b_row
-                    copy(b[at : at + width], right[k * COLUMNS : k * COLUMNS + width])
-                b_first, b_k = 0, COLUMNS
-            for i in range(0, rows, ROWS):
-                height, a_here, c_here = min(ROWS, rows - i), a_first + i * a_i, c_at + i * c_row + j
-                matmul_tile(
-                    left, a_here, a_i, a_k, right, b_first, b_k, c, c_here, c_row, length, height, width, first > 0
-                )
-
-
-@kernel
-def panel_shape(height: int, width: int) -> tuple[int, int]:
-    """(rows, columns) of the panels of C that threads share out: whole rows of it once there are several panels."""
-    return PANEL, width if height > 3 * PANEL else COLUMNS
+                here, row, column = a_at + first * height + (i + r) * length, 1, ROWS
+            matmul_tile(
+                a, here, row, column, source, b_here, b_k, kept, several and r == 0,
+                c, c_at + r * c_row, c_row, length, min(ROWS, rows - r), columns, first > 0,
+            )  # fmt: skip
+            if several:
+                source, b_here, b_k = kept, 0, width
 
 
 @kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))
@@ -113,17 +133,51 @@ def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, 
     """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j], with a[n, i, k] the element n·a_batch + i·a_row + k·a_column of a.
 
     a, b (…, K, N), c (…, M, N): C order, of 2 or 3 axes. A is addressed by strides, so that transposing it costs
-    nothing; b_batch is K·N, or 0 where all share one B.
+    little; b_batch is K·N, or 0 where all share one B.
     """
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     a_flat, b_flat, c_flat = a.reshape(-1), b.reshape(-1), c.reshape(-1)
-    batch, (tall, wide) = c.size // (height * width), panel_shape(height, width)
+    batch, (packed, tall, wide) = c.size // (height * width), matmul_plan(height, width, a_row == 1, c.itemsize)
+    tiles = (height + ROWS - 1) // ROWS
+    left = aligned(batch * tiles * ROWS * terms if packed else 0, a)
+    parts = (terms + 15) // 16
+    for t in prange(batch * parts if packed else 0):
+        n, k = np.int64(t) // parts, np.int64(t) % parts * 16
+        count, target = min(16, terms - k), left[n * tiles * ROWS * terms :]
+        pack_columns(a_flat, n * a_batch, a_column, k, count, terms, height, tiles * ROWS, target)
     down, across = (height + tall - 1) // tall, (width + wide - 1) // wide
     for t in prange(batch * down * across):
         n, i, j = np.int64(t) // (down * across), np.int64(t) // across % down * tall, np.int64(t) % across * wide
-        a_at, b_at, c_at = n * a_batch + i * a_row, n * b_batch + j, (n * height + i) * width + j
+        b_at, c_at = n * b_batch + j, (n * height + i) * width + j
         rows, columns = min(tall, height - i), min(wide, width - j)
-        matmul_panel(a_flat, a_at, a_row, a_column, b_flat, b_at, width, c_flat, c_at, width, terms, rows, columns)
+        source, a_at = (left, n * tiles * ROWS * terms) if packed else (a_flat, n * a_batch)
+        matmul_panel(
+            source, a_at, a_row, a_column, tiles * ROWS, packed, b_flat, b_at, width,
+            c_flat, c_at, width, terms, i, rows, columns,
+        )  # fmt: skip
+
+
+@kernel(parallel=lambda x, y: x.size >= 1 << 16)
+def transpose_copy(x: Array, y: Array) -> None:
+    """y[n, j, i] = x[n, i, j], in squares of 16, whose cache lines stay near.   C order"""
+    down, across = (x.shape[1] + 15) // 16, (x.shape[2] + 15) // 16
+    for t in prange(x.shape[0] * across):
+        n, first = np.int64(t) // across, np.int64(t) % across * 16
+        for i in range(0, down * 16, 16):
+            for j in range(first, min(first + 16, x.shape[2])):
+                source, target = x[n, i : i + 16, j], y[n, j, i : i + 16]
+                for q in range(target.size):
+                    target[q] = source[q]
+
+
+def _rows(b: Array, dtype: np.dtype[Any]) -> Array:
+    """`b` as `kernel_array` gives it, but faster where it is transposed."""
+    turned = b.swapaxes(-1, -2)
+    if b.flags.carray or not turned.flags.carray or b.dtype is not dtype or b.size < 1 << 14:
+        return kernel_array(b, dtype)
+    y = np.empty(b.shape, dtype)
+    transpose_copy(turned.reshape(-1, *turned.shape[-2:]), y.reshape(-1, *b.shape[-2:]))
+    return y
 
 
 def product(a: Array, b: Array) -> Array:
@@ -144,7 +198,7 @@ def product(a: Array, b: Array) -> Array:
         a, row, column = kernel_array(a, dtype), terms, 1
     c = np.empty((*a.shape[:-2], height, columns), dtype)
     if c.size:
-        b = kernel_array(b, dtype)
+        b = _rows(b, dtype)
         matmul_forward(a, height * terms, row, column, b, terms * columns if b.ndim > 2 else 0, c)
     return c if c.shape == shape else c.reshape(shape)
 

@@ -2,7 +2,8 @@
 
 From plain source LLVM never keeps a block of C in registers: it loads and stores sums for every few
 multiplications. Here 6 rows × a few vectors of C stay in registers over the whole sum; each step of k loads
-one row of B, and each element of A once, and multiplies all with all (Goto and van de Geijn 2008).
+one row of B, and each element of A once, and multiplies all with all (Goto and van de Geijn 2008). Where C is
+no wider than a vector, the registers hold more rows of it instead.
 
 `ops.linalg.matmul_tile` is the same in plain Python: what this computes, and its fallback on processors for
 which nothing is emitted.
@@ -10,6 +11,8 @@ which nothing is emitted.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -19,8 +22,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidl.ops.linalg import ROWS
+from minidl.ops.linalg import WIDTH
 
+AHEAD = 24  # rows of B, that they come from memory in time
 _AVX512 = ("avx512", "icelake", "cascadelake", "cooperlake", "sapphire", "emerald", "granite", "znver4", "znver5")
 _AVX2 = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3")
 
@@ -37,45 +41,24 @@ def vector_bytes() -> int:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def matmul_tile(
-    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_column: Any, b: Any, b_at: Any, b_row: Any,
-    c: Any, c_at: Any, c_row: Any, terms: Any, rows: Any, columns: Any, accumulate: Any,
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_column: Any, b: Any, b_at: Any, b_row: Any, kept: Any,
+    keep: Any, c: Any, c_at: Any, c_row: Any, terms: Any, rows: Any, columns: Any, accumulate: Any,
 ) -> Any:  # fmt: skip
-    """c[i, j] (+)= Σₖ a[i, k]·b[k, j]  for i < rows ≤ 6, j < columns; arrays flat, from offsets, by strides."""
-    n = types.intp
-    signature = types.void(a, n, n, n, b, n, n, c, n, n, n, n, n, types.boolean)
-    return signature, _generate
+    """c[i, j] (+)= Σₖ a[i, k]·b[k, j]  for i < rows, j < columns: arrays flat, from offsets, by strides."""
+    n, flag = types.intp, types.boolean
+    return types.void(a, n, n, n, b, n, n, b, flag, c, n, n, n, n, n, flag), _generate
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     emit = _Emitter(context, builder, signature, arguments)
-    wide = emit.lanes * (4 if vector_bytes() == 64 else 2)  # 24 of 32, or 12 of 16 registers hold sums
-    start = cgutils.alloca_once_value(builder, ir.Constant(emit.integer, 0))
-    # Whole tiles load and store freely; at the right edge lanes beyond the last column are masked off.
-    condition, body, end = (builder.append_basic_block(f"tile.{name}") for name in ("condition", "body", "end"))
-    builder.branch(condition)
-    with builder.goto_block(condition):
-        left = builder.sub(emit.columns, builder.load(start))
-        builder.cbranch(builder.icmp_signed(">", left, ir.Constant(emit.integer, 0)), body, end)
-    builder.position_at_end(body)
-    first = builder.load(start)
-    left = builder.sub(emit.columns, first)
-    with builder.if_else(builder.icmp_signed(">=", left, ir.Constant(emit.integer, wide))) as (whole, edge):
-        with whole:
-            emit.tile(first, left, wide // emit.lanes, masked=False)
-        with (
-            edge,
-            builder.if_else(builder.icmp_signed(">", left, ir.Constant(emit.integer, emit.lanes))) as (
-                several,
-                one,
-            ),
-        ):
-            with several:
-                emit.tile(first, left, wide // emit.lanes, masked=True)
-            with one:
-                emit.tile(first, left, 1, masked=True)
-    builder.store(builder.add(first, ir.Constant(emit.integer, wide)), start)
-    builder.branch(condition)
-    builder.position_at_end(end)
+    vectors = 4 if vector_bytes() == 64 else 2  # so that 24 of 32, or 12 of 16 registers hold sums
+    with emit.steps(emit.columns, vectors * emit.lanes) as first:
+        left = builder.sub(emit.columns, first)
+        emit.either(
+            builder.icmp_signed("<=", left, emit.number(emit.lanes)),
+            lambda: emit.all_rows(first, left, 6 * vectors, 1),
+            lambda: emit.all_rows(first, left, 6, vectors),
+        )
     return context.get_dummy_value()
 
 
@@ -83,57 +66,116 @@ class _Emitter:
     """Writes the instructions of tiles at the builder's place."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        a, b, c = (context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 4, 7))
+        _, self.a_at, self.a_row, self.a_column, _, self.b_at, self.b_row, _, self.keep = arguments[:9]
+        _, self.c_at, self.c_row, self.terms, self.rows, self.columns, self.accumulate = arguments[9:]
+        arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 4, 7, 9)]
+        self.a, self.b, self.kept, self.c = arrays
         self.builder = builder
-        self.a, self.b, self.c = a, b, c
-        _, self.a_at, self.a_row, self.a_column, _, self.b_at, self.b_row, _, self.c_at, self.c_row = arguments[:10]
-        self.terms, self.rows, self.columns, self.accumulate = arguments[10:]
         self.integer = self.terms.type
-        self.scalar = a.type.pointee
+        self.scalar = self.a.type.pointee
         self.bytes = 4 if isinstance(self.scalar, ir.FloatType) else 8
         self.lanes = vector_bytes() // self.bytes
         self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
 
-    def tile(self, first: Any, left: Any, vectors: int, masked: bool) -> None:
-        """6 rows × `vectors` of C from column `first` on, of which `left` columns are C's."""
+    def all_rows(self, first: Any, left: Any, height: int, vectors: int) -> None:
+        """The columns from `first` on, of which `left` are C's, in tiles of `height` rows × `vectors`."""
         builder = self.builder
+        kept = builder.gep(self.kept, [first])
+        b = cgutils.alloca_once_value(builder, builder.gep(self.b, [builder.add(self.b_at, first)]))
+        b_row = cgutils.alloca_once_value(builder, self.b_row)
+        wide = builder.icmp_signed(">=", left, self.number(vectors * self.lanes))
 
-        def number(value: int) -> Any:
-            return ir.Constant(self.integer, value)
+        with self.steps(self.rows, height) as i:
 
-        starts = [builder.add(first, number(j * self.lanes)) for j in range(vectors)]
-        masks = [
-            self.lanes_below(builder.sub(left, number(j * self.lanes))) if masked else None for j in range(vectors)
-        ]
-        inside = [builder.icmp_signed("<", number(i), self.rows) for i in range(ROWS)]
-        last = builder.sub(self.rows, number(1))
-        row = [builder.select(inside[i], number(i), last) for i in range(ROWS)]  # rows beyond the last repeat it
-        a_rows = [builder.add(self.a_at, builder.mul(r, self.a_row)) for r in row]
+            def tile(to: Any) -> None:
+                some = builder.sub(self.rows, i)
+                whole = builder.icmp_signed(">=", some, self.number(height))
+                if vectors > 1:
+                    whole = builder.and_(whole, wide)
+                place = i, first, builder.load(b), builder.load(b_row), to, height, vectors
+                self.either(
+                    whole,
+                    lambda: self.tile(*place, None, None if vectors > 1 else left),
+                    lambda: self.tile(*place, some, left),
+                )
+
+            copying = builder.and_(self.keep, builder.icmp_signed("==", i, self.number(0)))
+            self.either(copying, lambda: tile(kept), lambda: tile(None))
+            with builder.if_then(copying):  # from now on B is read from there
+                builder.store(kept, b)
+                builder.store(self.number(WIDTH // self.bytes), b_row)
+
+    def tile(
+        self, i: Any, first: Any, b: Any, b_row: Any, kept: Any, height: int, vectors: int, rows: Any, columns: Any
+    ) -> None:
+        """`height` rows of C from i on, or the next `rows`; `vectors` from column `first` on, or the next `columns`.
+
+        b points to B's first element for these columns, `kept` to where it goes, or is None.
+        """
+        builder, number = self.builder, self.number
+        starts = [number(j * self.lanes) for j in range(vectors)]
+        masks = [None if columns is None else self.lanes_below(builder.sub(columns, s)) for s in starts]
+        row: list[Any] = [number(r) for r in range(height)]
+        if rows is not None:
+            last = builder.sub(rows, number(1))
+            inside = [builder.icmp_signed("<=", r, last) for r in row]
+            row = [builder.select(yes, r, last) for yes, r in zip(inside, row, strict=True)]  # or the last again
+        a, c = (
+            builder.gep(array, [builder.add(at, builder.add(builder.mul(i, stride), offset))])
+            for array, at, stride, offset in (
+                (self.a, self.a_at, self.a_row, number(0)),
+                (self.c, self.c_at, self.c_row, first),
+            )
+        )
+        a_rows = [builder.mul(r, self.a_row) for r in row]
+        c_rows = [builder.gep(c, [builder.mul(r, self.c_row)]) for r in row]
         sums = [[cgutils.alloca_once_value(builder, self.zero) for _ in starts] for _ in row]
         for place in (place for places in sums for place in places):
             builder.store(self.zero, place)
-        for i in range(ROWS):  # C comes nearer while the sums are made
+        for c_row in c_rows:  # C comes nearer while the sums are made
             for s in starts:
-                at = builder.add(builder.add(self.c_at, builder.mul(row[i], self.c_row)), s)
-                self.prefetch(self.c, at)
+                self.prefetch(builder.gep(c_row, [s]), 1)
         with cgutils.for_range(builder, self.terms) as loop:
-            b_row = builder.add(self.b_at, builder.mul(loop.index, self.b_row))
-            a_column = builder.mul(loop.index, self.a_column)
-            b = [self.load(self.b, builder.add(b_row, s), m) for s, m in zip(starts, masks, strict=True)]
+            b_k = builder.gep(b, [builder.mul(loop.index, b_row)])
+            a_k = builder.gep(a, [builder.mul(loop.index, self.a_column)])
+            vectors_b = [self.load(builder.gep(b_k, [s]), m) for s, m in zip(starts, masks, strict=True)]
+            if kept is not None:
+                ahead = builder.mul(builder.add(loop.index, number(AHEAD)), b_row)
+                for s in starts:
+                    self.prefetch(builder.gep(b, [builder.add(ahead, s)]), 0)
+                kept_k = builder.gep(kept, [builder.mul(loop.index, number(WIDTH // self.bytes))])
+                for s, b_j in zip(starts, vectors_b, strict=True):
+                    self.store(b_j, builder.gep(kept_k, [s]), None)
             for a_row, places in zip(a_rows, sums, strict=True):
-                a = self.splat(builder.load(builder.gep(self.a, [builder.add(a_row, a_column)])))
-                for place, b_j in zip(places, b, strict=True):
-                    builder.store(self.call("llvm.fma", self.vector, [a, b_j, builder.load(place)]), place)
-        for i, places in enumerate(sums):
-            with builder.if_then(inside[i]):
-                c_row = builder.add(self.c_at, builder.mul(number(i), self.c_row))
+                a_ik = self.splat(builder.load(builder.gep(a_k, [a_row])))
+                for place, b_j in zip(places, vectors_b, strict=True):
+                    builder.store(self.call("llvm.fma", self.vector, [a_ik, b_j, builder.load(place)]), place)
+        for r, places in enumerate(sums):
+            with contextlib.nullcontext() if rows is None else builder.if_then(inside[r]):
                 for place, s, m in zip(places, starts, masks, strict=True):
-                    at = builder.add(c_row, s)
+                    at = builder.gep(c_rows[r], [s])
                     with builder.if_then(self.accumulate):
-                        builder.store(builder.fadd(self.load(self.c, at, m), builder.load(place)), place)
-                    self.store(builder.load(place), self.c, at, m)
+                        builder.store(builder.fadd(self.load(at, m), builder.load(place)), place)
+                    self.store(builder.load(place), at, m)
+
+    # -------------------------------------------------------------------------- small instructions
+
+    def number(self, value: int) -> Any:
+        return ir.Constant(self.integer, value)
+
+    @contextlib.contextmanager
+    def steps(self, end: Any, step: int) -> Iterator[Any]:
+        """A loop over 0, step, 2·step … below `end`."""
+        with cgutils.for_range_slice(self.builder, self.number(0), end, self.number(step)) as (index, _):
+            yield index
+
+    def either(self, condition: Any, yes: Callable[[], None], no: Callable[[], None]) -> None:
+        with self.builder.if_else(condition) as (then, otherwise):
+            with then:
+                yes()
+            with otherwise:
+                no()
 
     def lanes_below(self, count: Any) -> Any:
         index = ir.VectorType(self.integer, self.lanes)
@@ -146,28 +188,25 @@ class _Emitter:
         places = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, undefined, places)
 
-    def pointer(self, array: Any, at: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(array, [at]), self.vector.as_pointer())
-
-    def prefetch(self, array: Any, at: Any) -> None:
-        """Bring the cache line into the first level, to be written."""
+    def prefetch(self, place: Any, write: int) -> None:
+        """Bring the cache line into the first level, to be written or read."""
         i32 = ir.IntType(32)
-        place = self.builder.gep(array, [at])
         kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [place, i32(1), i32(3), i32(1)])
+        self.builder.call(function, [place, i32(write), i32(3), i32(1)])
 
-    def load(self, array: Any, at: Any, mask: Any) -> Any:
+    def load(self, place: Any, mask: Any) -> Any:
+        place = self.builder.bitcast(place, self.vector.as_pointer())
         if mask is None:
-            return self.builder.load(self.pointer(array, at), align=self.bytes)
-        arguments = [self.pointer(array, at), ir.IntType(32)(self.bytes), mask, self.zero]
-        return self.call("llvm.masked.load", self.vector, arguments, ".p0")
+            return self.builder.load(place, align=self.bytes)
+        return self.call("llvm.masked.load", self.vector, [place, ir.IntType(32)(self.bytes), mask, self.zero], ".p0")
 
-    def store(self, value: Any, array: Any, at: Any, mask: Any) -> None:
+    def store(self, value: Any, place: Any, mask: Any) -> None:
+        place = self.builder.bitcast(place, self.vector.as_pointer())
         if mask is None:
-            self.builder.store(value, self.pointer(array, at), align=self.bytes)
+            self.builder.store(value, place, align=self.bytes)
         else:
-            arguments = [value, self.pointer(array, at), ir.IntType(32)(self.bytes), mask]
+            arguments = [value, place, ir.IntType(32)(self.bytes), mask]
             self.call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
 
     def call(self, name: str, result: Any, arguments: list[Any], suffix: str = "") -> Any:
