@@ -100,6 +100,20 @@ def _output(text: str) -> Path:
     return Path(text)
 
 
+def _shape(text: str) -> tuple[int, ...]:
+    with contextlib.suppress(ValueError):
+        shape = tuple(int(n) for n in text.lower().split("x"))
+        if min(shape) > 0:
+            return shape
+    raise argparse.ArgumentTypeError(f"expected integers of at least 1 with x between them, found {text!r}")
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"expected a file's name ending in .png, found {text!r}")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minidl", description="Train small neural networks on the CPU.", allow_abbrev=False
@@ -107,10 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minidl {machine.__version__}")
     added = parser.add_subparsers(metavar="command", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], help: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], help: str, json: bool = True
+    ) -> argparse.ArgumentParser:
         made = added.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False)
         made.set_defaults(run=run)
-        made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        if json:
+            made.add_argument("--json", action="store_true", help="print JSON instead of a table")
         return made
 
     def reads_data(made: argparse.ArgumentParser, default: str) -> None:
@@ -148,6 +165,19 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("model", metavar="MODEL", help="a .safetensors file of `minidl train`")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, .npy or IDX files")
     computes(predict)
+
+    bench = command("bench", commands.run_bench, "check kernels, and time them against the machine's peak", json=False)
+    bench.add_argument("kernel", metavar="KERNEL", nargs="*", help="which (default: all)")
+    bench.add_argument("--variant", action="append", metavar="NAME", help="only this variant, beside minidl's own")
+    bench.add_argument("--shape", type=_shape, metavar="AxBxC", help="instead of the kernels' usual shapes")
+    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    bench.add_argument("--rounds", type=one, default=15, metavar="N", help="samples of each (default: 15)")
+    computes(bench)
+    bench.add_argument("--json", type=Path, metavar="FILE", help="keep the results there")
+    bench.add_argument("--compare", type=Path, metavar="FILE", help="earlier --json results; exit 1 if now slower")
+    bench.add_argument("--plot", type=_png, metavar="FILE.png", help="draw the roofline")
+    bench.add_argument("--asm", metavar="KERNEL", help="show what the compiler made of it, and time nothing")
+    bench.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
     command("info", commands.run_info, "show versions, the processor, threads and directories")
     command("warmup", commands.run_warmup, "compile all kernels ahead, so that nothing waits for that later")

@@ -334,6 +334,16 @@ def run_warmup(arguments: argparse.Namespace) -> None:
         )
 
 
+# ----------------------------------------------------------------------------------------- bench
+
+
+def run_bench(arguments: argparse.Namespace) -> None:
+    from minidl.bench import command
+
+    _use_threads(arguments)
+    command.run(arguments)
+
+
 def _use_threads(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         try:

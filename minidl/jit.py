@@ -7,7 +7,8 @@
 
 A kernel writes its result into its last arguments. It does not check anything: the op that calls it has
 brought the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
-them; `with relu_forward.replaced_by(mine):` swaps one. Importing this file does not import Numba.
+them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` enters another way to do the same
+for `minidl bench` to check and time. Importing this file does not import Numba.
 
 Threads. A kernel declared with `parallel=` has a second build in which `prange` is parallel. It is used
 when the predicate given there says that the arguments are worth it. A parallel iteration owns its
@@ -54,6 +55,7 @@ class Kernel:
         self.parallel = parallel
         self.fma = fma
         self.emitted = emitted
+        self.variants: dict[str, Kernel] = {}
         self._serial: Callable[..., Any] | None = None
         self._threaded: Callable[..., Any] | None = None
         self._replacement: Callable[..., Any] | None = None
@@ -84,6 +86,34 @@ class Kernel:
                 self._threaded = self._threaded or _compile(self, parallel=True)
         return self._threaded
 
+    def variant(
+        self,
+        py_func: Callable[..., Any] | None = None,
+        *,
+        parallel: Callable[..., bool] | None = None,
+        fma: bool | None = None,
+    ) -> Any:
+        """Make a loop another way to do what this kernel does, and enter it into `variants` under its name.
+
+        For `minidl bench`, which checks it against the kernel's reference and times both, and for `replaced_by`.
+        Options as for `kernel`; `fma` is this kernel's unless given. TypeError: it takes another number of arguments.
+        """
+
+        def register(function: Callable[..., Any]) -> Kernel:
+            made = Kernel(function, parallel, self.fma if fma is None else fma)
+            self._check_arguments(function)
+            self.variants[made.__name__] = made
+            return made
+
+        return register if py_func is None else register(py_func)
+
+    def _check_arguments(self, other: Callable[..., Any]) -> None:
+        mine = len(inspect.signature(self.py_func).parameters)
+        theirs = len(inspect.signature(getattr(other, "py_func", other)).parameters)
+        if mine != theirs:
+            name = getattr(other, "__name__", repr(other))
+            raise TypeError(f"{self.__name__} takes {mine} arguments, but {name} takes {theirs}")
+
     @contextlib.contextmanager
     def replaced_by(self, other: Callable[..., Any]) -> Iterator[None]:
         """Within the block, in every thread, calls of this kernel go to `other` (a kernel or function).
@@ -91,11 +121,7 @@ class Kernel:
         Calls from Python, that is: kernels that call this one were compiled with it. TypeError: `other` takes
         another number of arguments.
         """
-        mine = len(inspect.signature(self.py_func).parameters)
-        theirs = len(inspect.signature(getattr(other, "py_func", other)).parameters)
-        if mine != theirs:
-            name = getattr(other, "__name__", repr(other))
-            raise TypeError(f"{self.__name__} takes {mine} arguments, but {name} takes {theirs}")
+        self._check_arguments(other)
         before, self._replacement = self._replacement, other
         try:
             yield
@@ -165,7 +191,7 @@ class _Pool:
         from numba.np.ufunc import parallel
 
         if count > numba.config.NUMBA_NUM_THREADS and not _pool_is_running():
-            numba.config.NUMBA_NUM_THREADS = count
+            numba.config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = count  # `workqueue` launches the latter
         parallel._launch_threads()
         # `numba.set_num_threads` refuses more than the cores. The pool may be smaller if somebody else started it.
         parallel._set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

@@ -18,6 +18,7 @@ FLOORS = [
     ["ops", "data"],
     ["nn", "init", "optim", "gradcheck", "checkpoint"],
     ["train", "warmup", "compiler", "pictures", "machine", "terminal"],
+    ["bench"],
     ["commands"],
     ["cli"],
     ["__init__"],
@@ -31,7 +32,7 @@ SIDEWAYS = {  # the only neighbours that may know each other
     ("checkpoint", "nn"),
 }
 NUMBA = {"numba", "llvmlite"}
-LATE = {"ops/tile.py", "kernel_cache.py"}  # imported by the first kernel that is compiled
+LATE = {"ops/tile.py", "kernel_cache.py", "bench/chain.py"}  # imported by the first kernel that is compiled
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
@@ -115,6 +116,8 @@ def test_nothing_runs_text_or_loads_code(path):
                 if keyword.arg == "fastmath" and isinstance(keyword.value, ast.Set):
                     assert {ast.literal_eval(e) for e in keyword.value.elts} <= {"contract", "reassoc", "nsz"}
     found = {i.split(".")[0] for i in imports(path)}
+    if path.relative_to(ROOT).as_posix() == "bench/rival.py":
+        found -= {"torch"}  # to be timed, in a process of its own
     assert not found & {
         "pickle",
         "cPickle",
