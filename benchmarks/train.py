@@ -1,9 +1,11 @@
 """Training speed against other ways to do it: the MNIST net and a tiny one, interleaved, each in its own process.
 
-    python benchmarks/train.py [--threads 2] [--rounds 9] [--rivals minidl torch numpy]
+    python benchmarks/train.py [--threads 2] [--rounds 9] [--rivals minidl torch …]
 
-MNIST: 784-512-10, ReLU, Adam, batch 128; seconds an epoch of 60,000 images, from slices of 100 batches.
-Small: 2-16-16-1, ReLU, SGD, batch 32; microseconds a step. The images are random bytes: speed does not depend on them.
+MNIST: 784-512-10, ReLU, Adam, batch 128; seconds an epoch of 60,000 images, from slices of 100 batches, converting
+bytes to float32 in every batch. Small: 2-16-16-1, ReLU, SGD, batch 32; microseconds a step. The images are random
+bytes: speed does not depend on them. Rivals that are not installed are left out; `pip install torch jax scikit-learn`
+brings all. "jax" compiles a step, "jax-scan" the loop over all steps too.
 """
 
 import argparse
@@ -60,22 +62,24 @@ def minidl():
     return large, small
 
 
-def torch():
+def torch(compiled=False):
     import torch
     from torch import nn
     from torch.nn import functional as F
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    faster = torch.compile if compiled else lambda function: function
     images, labels, rng = mnist_like()
     images, labels = torch.from_numpy(images), torch.from_numpy(labels)
     model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
     optimizer = torch.optim.Adam(model.parameters(), fused=True)  # its fastest
+    loss_of = faster(lambda x, y: F.cross_entropy(model(x.float().mul(1 / 255)), y))
 
     def large():
         order = torch.from_numpy(rng.permutation(N))
         for i in range(SLICE):
             rows = order[i * BATCH : (i + 1) * BATCH]
-            loss = F.cross_entropy(model(images[rows].float().mul_(1 / 255)), labels[rows])
+            loss = loss_of(images[rows], labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -83,13 +87,116 @@ def torch():
     net = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
     sgd = torch.optim.SGD(net.parameters(), lr=0.01)
     x, y = torch.randn(32, 2), torch.randn(32, 1)
+    error_of = faster(lambda x, y: F.mse_loss(net(x), y))
 
     def small():
         for _ in range(200):
-            loss = F.mse_loss(net(x), y)
+            loss = error_of(x, y)
             sgd.zero_grad()
             loss.backward()
             sgd.step()
+
+    return large, small
+
+
+def jax(scan=False):
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    images, labels, rng = mnist_like()
+
+    def parameters(*sizes):
+        pairs = list(itertools.pairwise(sizes))
+        return [(jnp.asarray(rng.normal(size=p) / p[0] ** 0.5, jnp.float32), jnp.zeros(p[1])) for p in pairs]
+
+    def net(layers, x):
+        for w, b in layers[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        return x @ layers[-1][0] + layers[-1][1]
+
+    def cross_entropy(layers, x, y):
+        log_p = jax.nn.log_softmax(net(layers, x.astype(jnp.float32) * (1 / 255)))
+        return -jnp.take_along_axis(log_p, y[:, None], 1).mean()
+
+    def adam(state, batch):
+        p, m, v, t = state
+        g = jax.grad(cross_entropy)(p, *batch)
+        t = t + 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+        c1, c2 = 1 - 0.9**t, 1 - 0.999**t
+        p = jax.tree.map(lambda p, m, v: p - 1e-3 * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), p, m, v)
+        return (p, m, v, t), 0.0
+
+    def sgd(layers, batch):
+        g = jax.grad(lambda layers: jnp.mean((net(layers, batch[0]) - batch[1]) ** 2))(layers)
+        return jax.tree.map(lambda p, g: p - 0.01 * g, layers, g), 0.0
+
+    p = parameters(784, 512, 10)
+    zeros = jax.tree.map(jnp.zeros_like, p)
+    state = p, zeros, zeros, jnp.float32(0)
+    small_state = parameters(2, 16, 16, 1)
+    x, y = (jnp.asarray(rng.normal(size=(32, k)), jnp.float32) for k in (2, 1))
+
+    if scan:
+
+        @jax.jit
+        def many_large(state, images, labels):
+            return jax.lax.scan(adam, state, (images.reshape(SLICE, BATCH, 784), labels.reshape(SLICE, BATCH)))[0]
+
+        @jax.jit
+        def many_small(layers):
+            return jax.lax.scan(lambda layers, _: sgd(layers, (x, y)), layers, None, length=200)[0]
+
+        def large():
+            nonlocal state
+            rows = rng.permutation(N)[: SLICE * BATCH]
+            state = jax.block_until_ready(many_large(state, images[rows], labels[rows]))
+
+        def small():
+            nonlocal small_state
+            small_state = jax.block_until_ready(many_small(small_state))
+
+        return large, small
+
+    one_large, one_small = jax.jit(lambda s, x, y: adam(s, (x, y))[0]), jax.jit(lambda s: sgd(s, (x, y))[0])
+
+    def large():
+        nonlocal state
+        order = rng.permutation(N)
+        for i in range(SLICE):
+            rows = order[i * BATCH : (i + 1) * BATCH]
+            state = one_large(state, images[rows], labels[rows].astype(np.int32))
+        jax.block_until_ready(state)
+
+    def small():
+        nonlocal small_state
+        for _ in range(200):
+            small_state = one_small(small_state)
+        jax.block_until_ready(small_state)
+
+    return large, small
+
+
+def sklearn():
+    import numpy as np
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    images, labels, rng = mnist_like()
+    classifier = MLPClassifier((512,), batch_size=BATCH, alpha=0.0)
+    regressor = MLPRegressor((16, 16), solver="sgd", batch_size=32, alpha=0.0, momentum=0.0)
+    x, y = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=32).astype(np.float32)
+
+    def large():
+        rows = rng.permutation(N)[: SLICE * BATCH]
+        classifier.partial_fit(
+            images[rows].astype(np.float32) * np.float32(1 / 255), labels[rows], classes=np.arange(10)
+        )
+
+    def small():
+        for _ in range(200):
+            regressor.partial_fit(x, y)
 
     return large, small
 
@@ -144,7 +251,15 @@ def numpy():
     return large, small
 
 
-RIVALS = {"minidl": minidl, "torch": torch, "numpy": numpy}
+RIVALS = {
+    "minidl": minidl,
+    "torch": torch,
+    "torch-compile": lambda: torch(compiled=True),
+    "jax": jax,
+    "jax-scan": lambda: jax(scan=True),
+    "sklearn": sklearn,
+    "numpy": numpy,
+}
 
 
 def work(name):
@@ -176,6 +291,8 @@ def main():
         return
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}  # it would hold NumPy back
     environment |= dict.fromkeys(THREAD_VARIABLES, str(options.threads))
+    if options.threads == 1:
+        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     processes = {}
     for name in options.rivals:
         process = subprocess.Popen(
@@ -206,7 +323,7 @@ def main():
             values = times[name, task]
             middle = statistics.median(values)
             print(
-                f"{title:12s} {name:8s} {scale * middle:8.2f} {unit:2s}  (from {scale * min(values):.2f} to "
+                f"{title:12s} {name:14s} {scale * middle:8.2f} {unit:2s}  (from {scale * min(values):.2f} to "
                 f"{scale * max(values):.2f})   {middle / base:5.2f} × {next(iter(processes))}"
             )
     print(f"{options.threads} threads, medians of {options.rounds} rounds, Python {sys.version.split()[0]}")

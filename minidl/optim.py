@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -275,35 +276,27 @@ class Adam(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
-        number = values.dtype.type
         state = self.state.get(p)
         if state is None:
             zeros = {"exp_avg": np.zeros_like(p.data), "exp_avg_sq": np.zeros_like(p.data)}
             state = self.state[p] = {"step": 0, **zeros}
         state["step"] += 1
-        (beta1, beta2), t = group["betas"], state["step"]
-        coupled, decay = group["weight_decay"], 0.0
-        if self.decoupled:
-            coupled, decay = 0.0, group["lr"] * group["weight_decay"]
         m, v = _flat(state["exp_avg"], p.data), _flat(state["exp_avg_sq"], p.data)
-        adam_update(
-            values,
-            g,
-            m,
-            v,
-            number(group["lr"] / (1 - beta1**t)),
-            number(beta1),
-            number(1 - beta1),
-            number(beta2),
-            number(1 - beta2),
-            number(group["eps"]),
-            number(1 / math.sqrt(1 - beta2**t)),
-            number(coupled),
-            number(decay),
-            np.finfo(values.dtype).tiny,
-        )
+        options = group["lr"], *group["betas"], group["eps"], group["weight_decay"]
+        adam_update(values, g, m, v, *_adam_scalars(values.dtype, state["step"], self.decoupled, *options))
         _store(m, state["exp_avg"], p.data)
         _store(v, state["exp_avg_sq"], p.data)
+
+
+@functools.lru_cache(maxsize=8)
+def _adam_scalars(
+    dtype: Any, t: int, decoupled: bool, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
+) -> tuple[Any, ...]:
+    """What `adam_update` takes in step t, after the arrays: the same for most parameters."""
+    rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+    coupled, decay = (0.0, lr * weight_decay) if decoupled else (weight_decay, 0.0)
+    scalars = rate, beta1, 1 - beta1, beta2, 1 - beta2, eps, root, coupled, decay
+    return (*(dtype.type(s) for s in scalars), np.finfo(dtype).tiny)
 
 
 class AdamW(Adam):

@@ -177,9 +177,9 @@ def test_a_run(run):
     assert told["rivals"]["numpy"]["version"] == np.__version__
     assert told["versions"]["minidl"] == minidl.__version__
     assert "timing relu_forward  65" in said
-    if not interpreted():
-        assert results[-2].compile > 0
-        assert results[-2].first > 0
+    compiled_now = results[-2].compile is not None  # unless another test had it compiled
+    assert not (compiled_now and interpreted())
+    assert not compiled_now or (results[-2].compile > 0 and results[-2].first > 0)
 
 
 def test_roofs():

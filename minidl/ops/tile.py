@@ -151,13 +151,18 @@ class _Emitter:
                 a_ik = self.splat(builder.load(builder.gep(a_k, [a_row])))
                 for place, b_j in zip(places, vectors_b, strict=True):
                     builder.store(self.call("llvm.fma", self.vector, [a_ik, b_j, builder.load(place)]), place)
-        for r, places in enumerate(sums):
-            with contextlib.nullcontext() if rows is None else builder.if_then(inside[r]):
-                for place, s, m in zip(places, starts, masks, strict=True):
-                    at = builder.gep(c_rows[r], [s])
-                    with builder.if_then(self.accumulate):
-                        builder.store(builder.fadd(self.load(at, m), builder.load(place)), place)
-                    self.store(builder.load(place), at, m)
+
+        def finish(r: int, accumulate: bool) -> None:
+            for place, s, m in zip(sums[r], starts, masks, strict=True):
+                at, value = builder.gep(c_rows[r], [s]), builder.load(place)
+                self.store(builder.fadd(self.load(at, m), value) if accumulate else value, at, m)
+
+        def finish_all(accumulate: bool) -> None:
+            for r in range(height):
+                with contextlib.nullcontext() if rows is None else builder.if_then(inside[r]):
+                    finish(r, accumulate)
+
+        self.either(self.accumulate, lambda: finish_all(True), lambda: finish_all(False))
 
     # -------------------------------------------------------------------------- small instructions
 
