@@ -20,7 +20,9 @@ from minidl.bench.rivals import RIVALS, Rivals
 from minidl.bench.verify import BenchError, aligned, arguments_of, copied, verify
 from minidl.jit import Kernel, get_num_threads, interpreted
 
-SAMPLE = 5e-3  # seconds that one sample lasts, or one call if that is longer
+SAMPLE = 10e-3  # seconds that one sample lasts, or one call if that is longer
+WARM = 20e-3  # seconds of the same before it: threads that slept may first have to share a core
+PAUSE = 0.05  # seconds between one and the next: idle threads spin for as long before they let go of their core
 MOST_BYTES = 4 << 30
 
 
@@ -159,8 +161,10 @@ def _alternate(lines: dict[str, Result], runs: dict[str, Callable[[int], float]]
     for _ in range(rounds):
         for name, run in times.items():
             if others:
-                time.sleep(0.01)  # the one before may have idle threads that still spin
-            run(max(1, repeats[name] // 10))
+                time.sleep(PAUSE)
+            spent = 0.0
+            while spent < WARM:
+                spent += run(repeats[name])
             lines[name].samples.append(run(repeats[name]) / repeats[name])
 
 
