@@ -1,9 +1,12 @@
 """`minidl bench`: wrong variants are refused by name, figures are compared fairly, mistakes are told in a line."""
 
+import argparse
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 
 import minidl
 from minidl import jit
-from minidl.bench import assembly, measure, peak, report, roofline
+from minidl.bench import assembly, command, measure, peak, report, rival, roofline
 from minidl.bench.cases import CASES
 from minidl.bench.measure import Result, Task, bench, cases_of, variants_of
 from minidl.bench.rivals import Rivals
@@ -19,6 +22,7 @@ from minidl.bench.verify import BenchError, WrongResult, small, verify
 from minidl.jit import KERNELS, Kernel, interpreted
 from minidl.ops.activation import relu_backward, relu_forward
 from minidl.ops.linalg import matmul_forward
+from minidl.terminal import Failure
 
 ROOT = str(Path(minidl.__file__).parents[1])
 compiled = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
@@ -348,6 +352,83 @@ def test_kernels_become_vector_instructions():
 
 
 # ------------------------------------------------------------------------------------ command line
+
+
+def requested(tmp_path, **changed):
+    asked = {"kernel": ["relu_forward"], "variant": [], "shape": (33,), "dtype": "float32", "rounds": 2, "asm": None,
+             "json": None, "plot": None, "compare": None, "quiet": True}  # fmt: skip
+    paths = {k: tmp_path / v for k, v in changed.items() if k in ("json", "plot", "compare")}
+    return argparse.Namespace(**{**asked, **changed, **paths})
+
+
+@pytest.fixture
+def no_peak(monkeypatch):
+    monkeypatch.setattr(peak, "measure", fake_peak)
+    monkeypatch.setattr(peak.Peak, "again", lambda *_: None)
+
+
+def test_the_command_from_inside(tmp_path, no_peak, capsys):
+    """The same as `test_the_command`, in this process, where kernels may be plain Python."""
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    command._run(requested(tmp_path, json="old.json", plot="roof.png"))
+    assert "relu_forward  33  float32" in capsys.readouterr().out
+    assert (tmp_path / "roof.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    results = json.loads((tmp_path / "old.json").read_text())
+    assert {line["variant"] for line in results["results"]} >= {"minidl", "numpy"}
+    for line in results["results"]:
+        line["seconds"] *= 1e6 if line["variant"] == "minidl" else 1  # now it seems to have become fast
+        line["spread"] = 0.0
+    (tmp_path / "old.json").write_text(json.dumps(results))
+    command._run(requested(tmp_path, compare="old.json"))
+    assert "relu_forward 33 float32 minidl: " in capsys.readouterr().out
+    for line in results["results"]:
+        line["seconds"] /= 1e12 if line["variant"] == "minidl" else 1
+    (tmp_path / "old.json").write_text(json.dumps(results))
+    with pytest.raises(Failure, match=r"slower than .*old\.json, by more than the noise"):
+        command._run(requested(tmp_path, compare="old.json"))
+
+
+def test_files_that_cannot_be_written_or_read(tmp_path, no_peak, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for option in ("json", "plot"):
+        with pytest.raises(Failure, match=f"--{option}: cannot write .*nowhere"):
+            command._run(requested(tmp_path, **{option: "nowhere/x.png"}))
+    with pytest.raises(Failure, match="--compare: cannot read"):
+        command._run(requested(tmp_path, compare="a"))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(Failure, match="--compare: cannot read"):
+        command._run(requested(tmp_path, compare="bytes"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command.checkpoint, "write_file", full)
+    with pytest.raises(Failure, match=r"cannot write the results .*[Nn]o space left"):
+        command._run(requested(tmp_path, json="results.json"))
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_bench_errors_are_failures_of_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "interpreted", lambda: False)
+    with pytest.raises(Failure, match="expected one of the kernels"):
+        command.run(requested(tmp_path, kernel=["relu"]))
+
+
+def test_what_the_rivals_process_does():
+    """`rival` prepares what a case asks for, and says why where it cannot."""
+    assert rival._about("numpy")[1]["version"] == np.__version__
+    asked = {"kernel": "relu_forward", "label": "", "shape": [9], "dtype": "float32"}
+    run, reason = rival._prepared(None, asked)
+    assert reason == ""
+    assert all(np.asarray(y).min() >= 0 for y in run())
+    torch = types.SimpleNamespace(from_numpy=lambda x: x)
+    case = CASES["relu_forward"][0]
+    for answer, said in ((lambda torch, x, y: (-x,), "elements of 'y' are wrong"), (None, "has nothing like it")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(CASES, "relu_forward", [dataclasses.replace(case, torch=answer)])
+            run, reason = rival._prepared(torch, asked)
+        assert run is None
+        assert said in reason
 
 
 def minidl_bench(*arguments, code=0, **environment):

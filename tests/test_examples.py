@@ -1,18 +1,21 @@
 """The examples run as a reader runs them, and say what they should (03_mnist.py: the command line's tests train it)."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from minidl import data
 from minidl.jit import interpreted
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run(name: str, *arguments: str) -> str:
+    """What the program prints. `name`: its path below examples/."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]),
@@ -45,3 +48,21 @@ def test_your_own_op():
     assert "fast: gradients agree" in out
     assert "relu with another kernel: [-0.2  3. ]" in out
     assert "relu again: [0. 3.]" in out
+
+
+@pytest.mark.skipif(interpreted(), reason="three epochs of MNIST take hours where kernels are plain Python")
+def test_mnist_in_a_second():
+    try:
+        data.load("mnist")
+    except data.DataError as error:
+        pytest.skip(f"no MNIST: {error}")
+    found = re.search(r"test accuracy (\d+\.\d+)%", run("06_mnist_in_a_second.py"))
+    assert found
+    assert float(found[1]) >= 98
+
+
+@pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: there is nothing compiled to time")
+def test_bench_mine():
+    lines = run("../benchmarks/bench_mine.py").splitlines()
+    assert lines[0].startswith("refused: relu_forward: hides_nan ")
+    assert [line.split()[0] for line in lines if line.startswith("  on_threads")] == ["on_threads"] * 2

@@ -49,11 +49,14 @@ class Rivals:
 
     def __exit__(self, *exception: object) -> None:
         for process in self.processes.values():
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()  # type: ignore[union-attr]
+            try:
+                process.wait(timeout=0.0 if any(exception) else 5.0)  # it ends with its input
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()  # type: ignore[union-attr]
 
     def _read(self, name: str) -> Any:
         line = self.processes[name].stdout.readline()  # type: ignore[union-attr]
