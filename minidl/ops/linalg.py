@@ -1,8 +1,8 @@
 """The matrix product, and what is made of it.
 
-`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, 128 terms at a time, so
+`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, some 160 terms at a time, so
 that the part of B that it needs stays in the first-level cache; `matmul_tile` adds up 24 rows of that. Each element
-of C is a chain of fused multiply-adds in the order of k, begun anew every 128 terms (so that float32 keeps its digits
+of C is a chain of fused multiply-adds in the order of k, begun anew for each block (so that float32 keeps its digits
 over long sums). The chain depends neither on the panel nor on the thread, so neither do its bits.
 """
 
@@ -65,7 +65,7 @@ def aligned(size: int, like: Array) -> Array:
 
 @kernel
 def block_terms(terms: int) -> int:
-    """How many terms are added up at a time: the sum in equal parts of at most 192."""
+    """How many terms are added up at a time: the sum in equal parts of at most 160."""
     parts = max(1, (terms + TERMS - 1) // TERMS)
     return max(1, (terms + parts - 1) // parts)
 
@@ -83,7 +83,7 @@ def pack_columns(
 ) -> None:
     """Copy columns k to k + count of a transposed A to where `matmul_panel` reads them.
 
-    That is by blocks of 128 terms, in these by 24 rows, in these by terms: (height / 24, 128, 24) at a time.
+    That is by blocks of terms, in these by 24 rows, in these by terms: (height / 24, block, 24) at a time.
     """
     block = block_terms(terms)
     for q in range(k, k + count):
@@ -107,7 +107,7 @@ def matmul_panel(
 ) -> None:  # fmt: skip
     """c[r, j] = Σₖ a[i + r, k]·b[k, j] for r < rows, j < columns ≤ 64 (32); arrays flat, as for `matmul_tile`.
 
-    A is as `pack_rows` leaves it, of `height` rows, if `packed`.
+    A is as `pack_columns` leaves it, of `height` rows, if `packed`.
     """
     width = WIDTH // b.itemsize
     several = rows > ROWS
