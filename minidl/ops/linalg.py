@@ -1,9 +1,9 @@
 """The matrix product, and what is made of it.
 
-`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, some 160 terms at a time, so
-that the part of B that it needs stays in the first-level cache; `matmul_tile` adds up 24 rows of that. Each element
-of C is a chain of fused multiply-adds in the order of k, begun anew for each block (so that float32 keeps its digits
-over long sums). The chain depends neither on the panel nor on the thread, so neither do its bits.
+`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, at most 160 terms at a
+time, so that the part of B that it needs stays in the first-level cache; `matmul_tile` adds up 24 rows of that. Each
+element of C is a chain of fused multiply-adds in the order of k, begun anew for each block (so that float32 keeps its
+digits over long sums). The chain depends neither on the panel nor on the thread, so neither do its bits.
 """
 
 from __future__ import annotations
