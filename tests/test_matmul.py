@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minidl import Tensor, jit, ops
+from minidl.ops import ladder
 from minidl.ops.dense import dense_backward, dense_forward
 from minidl.ops.linalg import matmul_forward, matmul_panel, matmul_tile, product, transpose_copy
 
@@ -83,6 +84,23 @@ def test_awkward_sizes(dtype, transposed):
         matmul_forward(stored, m * k, *((1, m) if transposed else (k, 1)), guarded(b), 0, c)
         np.testing.assert_array_equal(c, a @ b, err_msg=f"M {m}, N {n}, K {k}")
         guarded.check()
+
+
+@pytest.mark.parametrize(
+    "rung", [ladder.naive, ladder.reordered, ladder.blocked, ladder.tiled], ids=lambda k: k.__name__
+)
+@pytest.mark.parametrize("transposed", [False, True], ids=["A", "A.T"])
+def test_every_rung_of_the_ladder(rung, transposed):
+    rng = np.random.default_rng(1)
+    for m, n, k in [(1, 1, 1), (3, 2, 4), (5, 7, 6), (2, 3, 65), (3, 257, 2), (1, 2, 0), (17, 31, 5), (2, 300, 67)]:
+        for shared in (False, True):
+            guarded = Guarded(np.float32)
+            a, b = numbers(rng, (2, m, k), np.float32), numbers(rng, (k, n) if shared else (2, k, n), np.float32)
+            c = guarded(np.full((2, m, n), np.nan))
+            stored = guarded(a.swapaxes(1, 2) if transposed else a)
+            rung(stored, m * k, *((1, m) if transposed else (k, 1)), guarded(b), 0 if shared else k * n, c)
+            np.testing.assert_array_equal(c, a @ b, err_msg=f"M {m}, N {n}, K {k}")
+            guarded.check()
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["each-its-B", "one-B"])
