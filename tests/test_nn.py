@@ -483,3 +483,23 @@ def test_a_net_learns_and_evaluates():
     assert got == set(NAMES) - {"heads.a.0", "heads.a.1"}
     assert net.offset.grad.shape == ()
     assert net.offset.grad == 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "same"),
+    [
+        (nn.LeakyReLU(0.2), lambda x: np.where(x <= 0, 0.2 * x, x)),
+        (nn.ELU(0.7), lambda x: np.where(x <= 0, 0.7 * np.expm1(np.minimum(x, 0)), x)),
+        (nn.GELU("tanh"), lambda x: x / (1 + np.exp(-np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)))),
+        (nn.SiLU(), lambda x: x / (1 + np.exp(-x))),
+        (nn.Softplus(2.0, 3.0), lambda x: np.where(2 * x > 3, x, np.log1p(np.exp(2 * x)) / 2)),
+        (nn.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
+        (nn.Tanh(), np.tanh),
+        (nn.Softmax(0), lambda x: np.exp(x) / np.exp(x).sum(axis=0)),
+        (nn.LogSoftmax(1), lambda x: x - np.log(np.exp(x).sum(axis=1, keepdims=True))),
+    ],
+    ids=lambda part: type(part).__name__ if isinstance(part, nn.Module) else "",
+)
+def test_activations_are_their_formulas(layer, same):
+    x = np.random.default_rng(0).normal(size=(5, 7)) * 3
+    np.testing.assert_allclose(layer(x).numpy(), same(x), rtol=1e-13)
