@@ -294,6 +294,7 @@ FAULTS = {
     ],
 }
 COMPILED = {
+    ("linalg", "ROWS, TERMS = 24, 160"),
     ("linalg", "t) // across % down * tall"),
     ("linalg", "and transposed.dtype is dtype"),
     ("dense", "range(0, dy.shape[0], 16)"),
@@ -302,6 +303,8 @@ COMPILED = {
 }
 EQUIVALENT = {  # why a fault changes nothing that is promised
     ("linalg", "return turned and height > ROWS and width > columns"): "when to copy A is a matter of speed",
+    ("linalg", "(terms + parts - 1) // parts"): "blocks of any length are right; equal ones are a matter of speed",
+    ("linalg", "(terms + TERMS - 1) // TERMS"): "blocks of up to 319 terms are as right",
     ("linalg", "several = rows > ROWS"): "when to copy B is a matter of speed",
     ("inputs", "x.dtype is dtype and x.flags.carray"): "interpreted kernels take any layout",
 }
