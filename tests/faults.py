@@ -295,6 +295,12 @@ FAULTS = {
 }
 COMPILED = {
     ("linalg", "ROWS, TERMS = 24, 160"),
+    ("linalg", "first = q // block * block"),
+    ("linalg", "length = min(block, terms - first)\n        source"),
+    ("linalg", "to = first * height"),
+    ("linalg", "range(0, rows - ROWS + 1, ROWS)"),
+    ("linalg", "range(0, max(terms, 1), block)"),
+    ("linalg", "a_at + first * height + (i + r) * length"),
     ("linalg", "t) // across % down * tall"),
     ("linalg", "and transposed.dtype is dtype"),
     ("dense", "range(0, dy.shape[0], 16)"),
