@@ -302,6 +302,8 @@ COMPILED = {
     ("linalg", "range(0, max(terms, 1), block)"),
     ("linalg", "a_at + first * height + (i + r) * length"),
     ("linalg", "t) // across % down * tall"),
+    ("linalg", "left[n * tiles * ROWS * terms :]"),
+    ("linalg", "a_row, a_column, tiles * ROWS, packed"),
     ("linalg", "and transposed.dtype is dtype"),
     ("dense", "range(0, dy.shape[0], 16)"),
     ("dense", "min(first + 16, dy.shape[0])"),

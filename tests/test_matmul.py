@@ -103,15 +103,17 @@ def test_every_rung_of_the_ladder(rung, transposed):
             guarded.check()
 
 
+@pytest.mark.parametrize("transposed", [False, True], ids=["A", "A.T"])
 @pytest.mark.parametrize("shared", [False, True], ids=["each-its-B", "one-B"])
-def test_batches(shared):
+def test_batches(shared, transposed):
     rng = np.random.default_rng(2)
     for m, n, k in [(1, 1, 1), (5, 7, 3), (6, 16, 4), (7, 65, 9)] + ([] if interpreted else [(133, 66, 257)]):
         guarded = Guarded(np.float32)
         a = numbers(rng, (3, m, k), np.float32)
         b = numbers(rng, (k, n) if shared else (3, k, n), np.float32)
         c = guarded(np.full((3, m, n), np.nan))
-        matmul_forward(guarded(a), m * k, k, 1, guarded(b), 0 if shared else k * n, c)
+        stored = guarded(a.swapaxes(1, 2) if transposed else a)
+        matmul_forward(stored, m * k, *((1, m) if transposed else (k, 1)), guarded(b), 0 if shared else k * n, c)
         np.testing.assert_array_equal(c, a @ b)
         guarded.check()
 
