@@ -310,7 +310,7 @@ COMPILED = {
     ("loss", "total = 0.0\n"),
 }
 EQUIVALENT = {  # why a fault changes nothing that is promised
-    ("tile", "emit.all_rows(first, left, 6 * vectors, 1)"): "a tile of any shape is right; this one is a matter of speed",
+    ("tile", "emit.all_rows(first, left, 6 * vectors, 1)"): "which shape a tile has is a matter of speed",
     ("linalg", "return turned and height > ROWS and width > columns"): "when to copy A is a matter of speed",
     ("linalg", "(terms + parts - 1) // parts"): "blocks of any length are right; equal ones are a matter of speed",
     ("linalg", "(terms + TERMS - 1) // TERMS"): "blocks of up to 319 terms are as right",
