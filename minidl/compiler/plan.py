@@ -1,0 +1,192 @@
+"""What runs together, and where it lies: dead lines go, neighbours are joined, and buffers share memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.compiler.recorder import Recorder
+from minidl.compiler.traced import Memory, Node, Traced
+
+_LINE = 64  # buffers begin at cache lines
+
+
+class Plan:
+    """The live nodes of a recorded program, in units that run as one loop, and the place of every buffer.
+
+    units     lists of nodes: neighbouring maps and writes of one shape, or one node of another kind
+    stored    memory that must really be stored; other results are local variables of a loop nest
+    arenas    dtype name → number of elements; `offsets`: buffer → where in the arena of its dtype it begins
+    """
+
+    def __init__(self, recorder: Recorder, outputs: list[Traced]) -> None:
+        self.recorder, self.outputs = recorder, outputs
+        self.nodes = live_nodes(recorder.nodes, outputs)
+        self.units = _units(self.nodes)
+        self._scalars: dict[Memory, str] = {}
+        self.stored = self._stored()
+        self.arenas: dict[str, int] = {}
+        self.offsets: dict[Memory, int] = {}
+        self._place()
+
+    def scalar(self, memory: Memory) -> str | None:
+        """The local variable in which this memory's one element is held, if there is one."""
+        return memory.name if memory.number else self._scalars.get(memory)
+
+    def kernel_name(self, node: Node) -> str:
+        """Under which name the step calls this node's kernel: the two builds have one each."""
+        return node.function.__name__ + ("_threaded" if node.options["threads"] else "")
+
+    # ----------------------------------------------------------------------------------- storage
+
+    def _stored(self) -> set[Memory]:
+        """Which buffers exist: those that another unit reads, that are looked at as a view, or that leave the step."""
+        made_in: dict[Memory, int] = {}
+        for n, unit in enumerate(self.units):
+            for node in unit:
+                if node.result is not None:
+                    made_in[node.result.memory] = n
+        stored: set[Memory] = set()
+        elsewhere: set[Memory] = set()
+        written: set[Memory] = set()
+        for n, unit in enumerate(self.units):
+            for node in unit:
+                written.update(node.writes)
+                for x in node.operands:
+                    if not isinstance(x, Traced):
+                        continue
+                    if node.kind == "call" and x.ndim > 0 or node.kind == "scatter" and x is node.operands[0]:
+                        stored.add(x.memory)
+                    if node.kind == "gather" and x is node.operands[0]:
+                        stored.add(x.memory)
+                    if made_in.get(x.memory) != n:
+                        elsewhere.add(x.memory)
+        for out in self.outputs:
+            elsewhere.add(out.memory)
+            if out.ndim:
+                stored.add(out.memory)
+        for unit in self.units:
+            for node in unit:
+                if node.result is None:
+                    continue
+                memory = node.result.memory
+                one = memory.array.size == 1 and node.kind in ("map", "reduce", "gather", "call") and memory not in written
+                alone = node.kind != "map" or node.result.size == 1
+                if one and alone:
+                    self._scalars[memory] = memory.name
+                if node.kind in ("scan", "copies", "scatter") or (memory in elsewhere and memory not in self._scalars):
+                    stored.add(memory)
+                if node.kind in ("reduce", "gather") and memory not in self._scalars:
+                    stored.add(memory)
+        return stored | written
+
+    def _place(self) -> None:
+        """Give each stored buffer a place, where no other is that lives at the same time: the first that is free."""
+        lives: dict[Memory, list[int]] = {}
+        for n, unit in enumerate(self.units):
+            for node in unit:
+                here = [x.memory for x in (*node.operands, node.result) if isinstance(x, Traced)]
+                here += [*node.writes, *(t.memory for t in _targets(node))]
+                for memory in here:
+                    lives.setdefault(memory, [n, n])[1] = n
+        kept = {out.memory for out in self.outputs}
+        placed: dict[str, list[tuple[int, int, list[int]]]] = {}
+        for memory, life in sorted(lives.items(), key=lambda item: item[1][0]):
+            if memory.kind != "buffer" or memory not in self.stored or memory in kept:
+                continue
+            dtype = memory.array.dtype
+            line = _LINE // dtype.itemsize
+            size = -(-memory.array.size // line) * line
+            others = sorted((at, end) for at, end, (_, last) in placed.setdefault(dtype.name, []) if last >= life[0])
+            at = 0
+            for start, end in others:
+                if at + size <= start:
+                    break
+                at = max(at, end)
+            placed[dtype.name].append((at, at + size, life))
+            self.offsets[memory] = at
+            self.arenas[dtype.name] = max(self.arenas.get(dtype.name, 0), at + size)
+
+    def used(self, *kinds: str) -> list[Memory]:
+        """Memory of these kinds that the live program touches, in the order in which it was met."""
+        touched: set[int] = set()
+        for node in self.nodes:
+            for x in (*node.operands, node.result, *_targets(node)):
+                if isinstance(x, Traced):
+                    touched.add(id(x.memory))
+            touched.update(map(id, node.writes))
+        touched.update(id(out.memory) for out in self.outputs)
+        return [m for m in self.recorder.memories if m.kind in kinds and id(m) in touched]
+
+
+def _targets(node: Node) -> list[Traced]:
+    to = node.options.get("to")
+    return to if isinstance(to, list) else [to] if isinstance(to, Traced) else []
+
+
+def live_nodes(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
+    """The nodes that something depends on: an output, a change of state, a check, a random generator."""
+    needed = {id(out.memory) for out in outputs}
+    live: list[Node] = []
+    for node in reversed(nodes):
+        changes = [m for m in node.writes if m.kind != "buffer" or id(m) in needed]
+        draws = node.kind == "call" and any(type(o).__name__ == "Reference" for o in node.operands)
+        made = node.result is not None and id(node.result.memory) in needed
+        if changes or made or draws or node.kind == "require":
+            live.append(node)
+            needed.update(id(o.memory) for o in node.operands if isinstance(o, Traced))
+            if node.kind == "write":
+                needed.add(id(node.writes[0]))
+    return live[::-1]
+
+
+def _units(nodes: list[Node]) -> list[list[Node]]:
+    """Neighbouring maps and writes joined where one loop over their one shape computes them all."""
+    units: list[list[Node]] = []
+    accesses: dict[Memory, set[Any]] = {}
+    changed: set[Memory] = set()
+    for node in nodes:
+        target = node.result if node.kind == "map" else node.options.get("to") if node.kind == "write" else None
+        if target is None:
+            units.append([node])
+            accesses, changed = {}, set()
+            continue
+        reads = [_access(o, target.shape) for o in node.operands if isinstance(o, Traced)]
+        to = _access(target, target.shape)
+        before = units[-1][0] if units and units[-1][0].kind in ("map", "write") else None
+        shape = (before.result or before.options["to"]).shape if before is not None else None
+        same_formula = before is not None and before.phase == node.phase
+        joins = shape == target.shape and target.size > 0 and same_formula
+        for memory, where in reads:  # written in this loop, it must be read where it was written
+            joins = joins and not (memory in changed and accesses[memory] != {where})
+        joins = joins and not (to[0] in accesses and accesses[to[0]] != {to[1]})
+        if joins:
+            units[-1].append(node)
+        else:
+            units.append([node])
+            accesses, changed = {}, set()
+        for memory, where in [*reads, to]:
+            accesses.setdefault(memory, set()).add(where)
+        changed.add(to[0])
+    return units
+
+
+def _access(x: Traced, shape: tuple[int, ...]) -> tuple[Memory, Any]:
+    """The memory of x, and at which of its elements each point of the shape looks."""
+    offset, strides = layout(x)
+    steps = spread(strides, x.shape, shape)
+    return x.memory, (offset, tuple(s for s, n in zip(steps, shape, strict=True) if n != 1))
+
+
+def layout(x: Traced) -> tuple[int, tuple[int, ...]]:
+    """(offset, strides) of a view in its flat memory, in elements."""
+    size = x.itemsize
+    if x.size == 0:
+        return 0, (0,) * x.ndim
+    at = (x.value.ctypes.data - x.memory.array.ctypes.data) // size
+    return at, tuple(0 if n == 1 else s // size for n, s in zip(x.shape, x.value.strides, strict=True))
+
+
+def spread(strides: Any, shape: Any, to: Any) -> list[int]:
+    """Strides for the axes of the shape `to`, 0 where the array is repeated."""
+    lead = [0] * (len(to) - len(shape))
+    return lead + [0 if n == 1 else s for s, n in zip(strides, shape, strict=True)]

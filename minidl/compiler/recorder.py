@@ -1,0 +1,325 @@
+"""The recorder: every array function and kernel call of a step becomes a Node, in order."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import minidl
+from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced
+from minidl.jit import Kernel
+from minidl.tensor import Array, Tensor
+
+_HOME = os.path.dirname(os.path.abspath(minidl.__file__))
+_TENSOR = Tensor.backward.__code__.co_filename
+
+
+class Recorder:
+    """The program as it grows: its nodes, and the memory that they use."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.memories: list[Memory] = []
+        self.names: set[str] = {"np", "i", "k", "step"}
+        self._constants: dict[int, Traced] = {}
+        self._known: dict[Any, Traced] = {}  # the same function of the same operands is computed once
+        self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
+        self.generators: dict[int, tuple[str, np.random.Generator]] = {}
+
+    # ------------------------------------------------------------------------------------ memory
+
+    def unique(self, name: str) -> str:
+        """A name that no memory has yet."""
+        name = "".join(c if c.isalnum() else "_" for c in name)
+        name = name if not name[:1].isdigit() else f"layers_{name}"
+        if name in self.names:
+            name = next(f"{name}_{n}" for n in range(2, sys.maxsize) if f"{name}_{n}" not in self.names)
+        self.names.add(name)
+        return name
+
+    def memory(self, array: Array, kind: str, name: str, source: Any = None) -> Traced:
+        """A Traced array that stands for the whole of a new block of memory."""
+        made = Memory(array, kind, self.unique(name), source=source)
+        self.memories.append(made)
+        return Traced(self, array, made)
+
+    def buffer(self, shape: Sequence[int], dtype: Any, name: str = "") -> Traced:
+        return self.memory(np.empty(shape, dtype), "buffer", name or self._result_name())
+
+    def constant(self, array: Array) -> Traced:
+        """An array that the step uses and that is not among its inputs or state: it is passed by reference."""
+        if id(array) not in self._constants:
+            if not (array.flags.c_contiguous or array.flags.f_contiguous) or not array.flags.writeable:
+                array = np.array(array)
+            first = array.flat[0] if array.size else 0
+            kind = {0: "zeros", 1: "ones"}.get(first, "constant") if array.size and (array == first).all() else "constant"
+            self._constants[id(array)] = self.memory(array, "constant", kind, source=array)
+        return self._constants[id(array)]
+
+    def operand(self, x: Any) -> Any:
+        """An operand as nodes have it: a Traced array or a number."""
+        if isinstance(x, Traced):
+            if not x.memory.readable:
+                raise self.error(f"reads {x.memory.name} before anything was written to it", "fill it first")
+            return x
+        if isinstance(x, Tensor):
+            raise self.error("hands a Tensor to NumPy", "use the function of minidl.ops")
+        if isinstance(x, bool | int | float | np.generic):
+            return x
+        array = np.asarray(x)
+        return array[()] if array.ndim == 0 else self.constant(array)
+
+    # ------------------------------------------------------------------------------- where we are
+
+    def place(self) -> tuple[str, str, str]:
+        """(phase, op, a name for what is computed): found in the frames of the engine that are active now."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if code is Tensor.backward.__code__:
+                x = frame.f_locals.get("x")
+                name = x.data.memory.name if x is not None and isinstance(x.data, Traced) else "loss"
+                node = frame.f_locals.get("node")
+                return "backward", node.op if node is not None else "", f"d_{name}"
+            if code.co_name == "call" and code.co_filename == _TENSOR:
+                name = frame.f_locals["name"]
+                return self._phase(frame), name, name
+            if code.co_name == "step" and "group" in frame.f_locals and isinstance(frame.f_locals.get("p"), Tensor):
+                return "update", type(frame.f_locals["self"]).__name__, "update"
+            frame = frame.f_back  # type: ignore[assignment]
+        return self._phase(sys._getframe(1)), "", "t"
+
+    def _phase(self, frame: Any) -> str:
+        """Before the first backward it is forward, between that and the update backward, and so on."""
+        return self.nodes[-1].phase if self.nodes and self.nodes[-1].phase == "update" else "forward"
+
+    def _result_name(self) -> str:
+        return self.place()[2]
+
+    def error(self, what: str, instead: str) -> CompileError:
+        """The error for what cannot be written down, with the line of the user's code."""
+        frame: Any = sys._getframe(1)
+        place = "this step"
+        while frame is not None:
+            path = os.path.abspath(frame.f_code.co_filename)
+            outside = not path.startswith(_HOME + os.sep) and os.sep + "numpy" + os.sep not in path
+            if outside:
+                line = linecache.getline(path, frame.f_lineno).strip()
+                place = f"{os.path.basename(path)}:{frame.f_lineno}: `{line}`"
+                break
+            frame = frame.f_back
+        op = self.place()[1]
+        return CompileError(f"compile: {place}{f' (in {op})' if op else ''} {what}; {instead}")
+
+    # ------------------------------------------------------------------------------------- nodes
+
+    def add(self, node: Node) -> Any:
+        node.phase, node.op, _ = self.place()
+        self.nodes.append(node)
+        for memory in node.writes:
+            memory.version += 1
+            memory.readable = True
+        return node.result
+
+    def _once(self, node: Node) -> Any:
+        """Add a node without effects, unless it is there already."""
+        parts = [_identity(o) for o in node.operands]
+        result = node.result
+        key = (node.kind, node.function, *parts, repr(node.options), node.template, result.shape, result.dtype)  # type: ignore[union-attr]
+        if key not in self._known:
+            self._known[key] = self.add(node)
+        elif node.result is not None:
+            self.memories.remove(node.result.memory)
+            self.names.discard(node.result.memory.name)
+        return self._known[key]
+
+    def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
+            shape: Any = None) -> Traced:  # fmt: skip
+        """result[i] = function(operands[i]…), computed in the `loop` dtypes (one an operand), broadcast."""
+        values = tuple(self.operand(x) for x in operands)
+        if shape is None:
+            shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, Traced) else x.shape for x in values))
+        node = Node("map", function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
+        node.result = self.buffer(shape, dtype)
+        return self._once(node)
+
+    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Traced:
+        values = [self.operand(x) for x in inputs]
+        kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
+        signature = (None,) * ufunc.nin + (np.dtype(dtype),) if dtype is not None else None
+        types = ufunc.resolve_dtypes((*kinds, None), signature=signature, casting="same_kind" if dtype is None else "unsafe")
+        name = {"absolute": "abs", "true_divide": "divide"}.get(ufunc.__name__, ufunc.__name__)
+        if name in SYMBOLS:
+            template = f"{{}} {SYMBOLS[name]} {{}}"
+        elif name == "negative":
+            template = "-{}"
+        else:
+            template = f"np.{name}({', '.join(['{}'] * ufunc.nin)})"
+        return self.map(name, values, types[-1], types[:-1], template)
+
+    def reduce(self, function: str, x: Any, axis: Any, keepdims: Any = False, dtype: Any = None) -> Traced:
+        """sum, mean, max, min, prod, any, all or argmax over axes."""
+        x = self.operand(x)
+        keepdims = keepdims is True
+        axes = tuple(range(x.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, x.ndim)
+        example = np.ones((1,) * x.ndim, x.dtype)  # NumPy's own rule for the dtype
+        like = getattr(np, function)(example, axis=None, **({} if dtype is None else {"dtype": dtype}))
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
+        count = math.prod(x.shape[i] for i in axes)
+        if count == 0 and function in ("max", "min", "argmax"):
+            raise ValueError(f"expected at least one element to take the {function} of, found shape {x.shape}")
+        written = [f"axis={_axis(axes)}"] if len(axes) < x.ndim else []
+        written += ["keepdims=True"] if keepdims else []
+        written += [f"dtype=np.{np.dtype(dtype).name}"] if dtype is not None else []
+        node = Node("reduce", function, (x,), options={"axes": axes, "count": count})
+        node.options["loop"] = np.dtype(dtype or (like.dtype if function in ("sum", "mean", "prod") else x.dtype))
+        node.template = f"np.{function}({', '.join(['{}', *written])})"
+        node.result = self.buffer(shape, like.dtype)
+        return self._once(node)
+
+    def scan(self, function: str, x: Any, axis: Any, dtype: Any = None) -> Traced:
+        """cumsum or cumprod along an axis."""
+        x = self.operand(x)
+        x = x.reshape(-1) if axis is None else x
+        axis = np.lib.array_utils.normalize_axis_index(axis or 0, x.ndim)
+        like = getattr(np, function)(np.ones(1, x.dtype), dtype=dtype)
+        written = f", dtype=np.{np.dtype(dtype).name}" if dtype is not None else ""
+        node = Node("scan", function, (x,), options={"axis": axis}, template=f"np.{function}({{}}, axis={axis}{written})")
+        node.result = self.buffer(x.shape, like.dtype)
+        return self._once(node)
+
+    def copies(self, parts: list[tuple[Traced, Any]], result: Traced, template: str, operands: Sequence[Any]) -> Traced:
+        """`result`, put together: (view of it, what is copied there). Elements that no part covers are not defined."""
+        parts = [(to, self.operand(x)) for to, x in parts if to.size]
+        node = Node("copies", "copies", tuple(x for _, x in parts), result, template=template)
+        node.options = {"to": [to for to, _ in parts], "written": tuple(operands)}
+        return self.add(node)
+
+    def write(self, target: Traced, value: Any) -> None:
+        """target[...] = value, broadcast."""
+        value = self.operand(value)
+        shape = value.shape if isinstance(value, Traced) else np.shape(value)
+        if np.broadcast_shapes(shape, target.shape) != target.shape:
+            raise ValueError(f"expected a value that broadcasts to {target.shape}, found shape {shape}")
+        if target.memory.kind in ("input", "constant", "number"):
+            raise self.error(f"changes {target.memory.name} in place", "compute a new array")
+        self.add(Node("write", "write", (value,), writes=(target.memory,), options={"to": target}))
+
+    def positions(self, x: Traced, index: Any) -> Any:
+        """Where in the flattened x the elements of x[index] stand: an integer array, of the step or constant."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if not any(isinstance(p, Traced) for p in parts):
+            return np.arange(x.size).reshape(x.shape)[index]
+        if any(isinstance(p, Traced) and p.dtype.kind not in "iu" for p in parts) or any(
+            p is None or p is Ellipsis or isinstance(p, slice) and p != slice(None) for p in parts
+        ):
+            raise self.error("indexes with a mask or a mixed index of the step", "use ops.where, or integer arrays alone")
+        if any(isinstance(p, slice) for p in parts):
+            raise self.error("mixes slices and integer arrays of the step", "use integer arrays first, alone")
+        inner = x.shape[len(parts) :]
+        found: Any = np.arange(math.prod(inner)).reshape(inner)
+        for axis, p in enumerate(parts):
+            size, stride = x.shape[axis], math.prod(x.shape[axis + 1 :])
+            if isinstance(p, Traced):
+                within = ((p >= -size) & (p < size)).all()
+                self.require(within, f"expected an index within axis {axis} of size {size}", kind="IndexError")
+                p = p + np.where(p < 0, size, 0)
+            else:
+                p = np.arange(size)[np.asarray(p)]
+            found = found + (p * stride).reshape(*p.shape, *(1,) * len(inner))
+        return found
+
+    def gather(self, x: Traced, index: Any) -> Traced:
+        """x[index], with integer arrays."""
+        positions = self.positions(x, index)
+        source = self.operand(x)
+        source = source if source.flags.c_contiguous else source.copy()
+        node = Node("gather", "gather", (source.reshape(-1), self.operand(positions)))
+        node.template, node.options = "{}[{}]", {"written": (x, index)}
+        node.result = self.buffer(np.shape(positions), x.dtype)
+        return self.add(node)
+
+    def scatter(self, x: Traced, index: Any, values: Any, add: bool) -> None:
+        """x[index] = values, or += with repeated indices adding up."""
+        positions = self.positions(x, index)
+        if not x.flags.c_contiguous:
+            raise self.error("assigns to an index of a strided array", "assign to a contiguous one")
+        options = {"add": add, "written": (x, index, values), "shape": np.shape(positions)}
+        operands = (x.reshape(-1), self.operand(positions), self.operand(values))
+        self.add(Node("scatter", "scatter", operands, writes=(x.memory,), options=options))
+
+    def call(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
+        """A kernel's call: arrays that held nothing yet are its outputs, and those that it declares to update."""
+        writes, operands, names = [], [], kernel.parameters
+        fresh = [a.memory for a in args if isinstance(a, Traced) and not a.memory.readable]
+        updated = kernel.updates
+        for name, a in zip(names, args, strict=True):
+            if isinstance(a, np.ndarray):
+                a = self.constant(a)
+            if isinstance(a, np.random.Generator):
+                operands.append(self.generator(a))
+                continue
+            if isinstance(a, Traced):
+                if a.memory in fresh or name in updated:
+                    writes.append(a.memory)
+                    if a.memory in fresh and a.memory.version == 0:
+                        self._name_output(a.memory, name)
+                if not (a.flags.c_contiguous or a.ndim == 0):
+                    raise self.error(f"hands {kernel.__name__} a strided array for {name}", "use kernel_array first")
+            operands.append(a)
+        node = Node("call", kernel, tuple(operands), writes=tuple(dict.fromkeys(writes)))
+        node.options["threads"] = kernel.parallel is not None and bool(
+            kernel.parallel(*(a.value if isinstance(a, Traced) else a for a in args))
+        )
+        returns = kernel.py_func.__annotations__.get("return")
+        if returns not in (None, "None"):
+            node.result = self.buffer((), {"bool": bool, "int": np.int64, "float": np.float64}[returns], kernel.__name__)
+            return self.add(node)
+        self.add(node)
+        return None
+
+    def generator(self, generator: np.random.Generator) -> Any:
+        if id(generator) not in self.generators:
+            self.generators[id(generator)] = self.unique("generator"), generator
+        return Reference(self.generators[id(generator)][0])
+
+    def _name_output(self, memory: Memory, parameter: str) -> None:
+        """Name a buffer after the kernel's parameter, where that says more than the name of the op."""
+        if parameter not in ("y", "c", "out", "dx", "dlogits", "dw"):
+            self.names.discard(memory.name)
+            memory.name = self.unique(parameter)
+
+    def require(self, holds: Any, expected: str, found: Callable[..., str] | None = None, args: Any = (),
+                kind: str = "ValueError") -> None:  # fmt: skip
+        """Stop the step with an error unless `holds`. `found(*args)` is what the message adds."""
+        op = self.place()[1]
+        message = f"{op}: {expected}" if op else expected
+        options = {"message": message, "kind": kind}
+        if found is not None:
+            self.checks.append((message, found, tuple(args)))
+        self.add(Node("require", "require", (self.operand(holds),), options=options))
+
+
+class Reference:
+    """A thing that the program only hands on, under a name: a random generator."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _axis(axes: tuple[int, ...]) -> Any:
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _identity(x: Any) -> Any:
+    """What tells an operand from another."""
+    if not isinstance(x, Traced):
+        return type(x), repr(x)
+    at = x.value.ctypes.data if x.size else 0
+    return id(x.memory), x.memory.version, at, x.shape, x.value.strides, str(x.dtype)

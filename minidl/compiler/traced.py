@@ -1,0 +1,266 @@
+"""Arrays that write down what is done with them.
+
+A Traced stands for an array while `compile` runs a step for the first time. NumPy hands it every function and
+operator through `__array_ufunc__` and `__array_function__`; it answers with another Traced and leaves a Node in the
+program. Its `value` has the right shape, dtype and memory layout, but its elements mean nothing: kernels are not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.tensor import Array
+
+if TYPE_CHECKING:
+    from minidl.compiler.record import Recorder
+
+
+class CompileError(RuntimeError):
+    """A step does something that cannot be written down: the message says what, where, and what to do instead."""
+
+
+@dataclass(eq=False)
+class Memory:
+    """One block of memory: an argument of the step, or a buffer in it.
+
+    kind   "input", "state" (it outlives the step), "constant", "number" (a Python number), "buffer"
+    """
+
+    array: Array
+    kind: str
+    name: str
+    version: int = 0  # how often it has been written to
+    source: Any = None  # of state and constants: whatever it is bound to at each call
+    readable: bool = True  # does it hold anything yet?
+
+    @property
+    def number(self) -> bool:
+        return self.kind == "number"
+
+
+@dataclass(eq=False)
+class Node:
+    """One line of the program.
+
+    kind       "map" (element by element), "reduce", "scan", "gather", "scatter", "copies", "write", "call", "require"
+    function   NumPy's name of it, or the kernel
+    operands   Traced arrays and numbers
+    result     the Traced array that it makes, if it makes one
+    writes     memory that it changes, besides that of its result
+    """
+
+    kind: str
+    function: Any
+    operands: tuple[Any, ...]
+    result: Traced | None = None
+    writes: tuple[Memory, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    template: str = ""  # how it reads, with {} for each operand
+    phase: str = "forward"
+    op: str = ""
+
+
+UFUNC_METHODS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min",
+                 "logical_and": "all", "logical_or": "any"}  # fmt: skip
+SYMBOLS = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "floor_divide": "//", "remainder": "%",
+    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
+}  # fmt: skip
+
+
+class Traced(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of the program. `memory` is where it lies; it may be a view of a part of that."""
+
+    __slots__ = ("memory", "parent", "recorder", "template", "value")
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __init__(
+        self, recorder: Recorder, value: Array, memory: Memory, template: str = "", parent: Traced | None = None
+    ) -> None:
+        self.recorder, self.value, self.memory = recorder, value, memory
+        self.template, self.parent = template, parent  # of a view: how it is written, given what it is a view of
+
+    # What is known while recording: everything but the elements.
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    itemsize = property(lambda self: self.value.itemsize)
+    nbytes = property(lambda self: self.value.nbytes)
+    strides = property(lambda self: self.value.strides)
+    flags = property(lambda self: self.value.flags)
+    base = property(lambda self: self.parent)
+    T = property(lambda self: self._view(self.value.T, "{}.T"))
+
+    def __repr__(self) -> str:
+        return f"<traced {self.memory.name} {self.dtype} {self.shape}>"
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self.value)))
+
+    # What is not known: the elements.
+    def _unknown(self, *_: Any, **__: Any) -> Any:
+        raise self.recorder.error(
+            "needs the value of an array that is only known when the step runs",
+            "choose with ops.where, return the value and look at it outside, or leave it out of the compiled function",
+        )
+
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = tobytes = __contains__ = _unknown  # type: ignore[assignment]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raise self.recorder.error(
+            "turns an array of the step into a plain one, whose values are only known when it runs",
+            "in an op, use minidl.tensor.as_array instead of np.asarray",
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"an array of a compiled step has no attribute {name!r}")
+        raise self.recorder.error(f"uses .{name} of an array", "use a function that minidl.compile can write down")
+
+    # ------------------------------------------------------------------------------------- views
+
+    def _view(self, value: Array, template: str) -> Traced:
+        return Traced(self.recorder, value, self.memory, template, self)
+
+    def _same_memory(self, value: Array) -> bool:
+        return value.size == 0 or np.may_share_memory(value, self.value)
+
+    def _reshaped(self, value: Array, template: str) -> Traced:
+        """A view, or where NumPy would copy, a view of a copy."""
+        if self._same_memory(value):
+            return self._view(value, template)
+        flat = self.copy()
+        return flat._view(flat.value.reshape(value.shape), f"{{}}.reshape{_tuple(value.shape)}")
+
+    def reshape(self, *shape: Any, order: str = "C") -> Traced:
+        shape = shape[0] if len(shape) == 1 else shape
+        if order != "C":
+            return self.T.reshape(*((shape,) if isinstance(shape, int) else shape)[::-1]).T
+        value = self.value.reshape(shape)
+        if value.shape == self.shape:
+            return self
+        return self._reshaped(value, f"{{}}.reshape{_tuple(value.shape)}")
+
+    def ravel(self) -> Traced:
+        return self.reshape(-1)
+
+    def transpose(self, *axes: Any) -> Traced:
+        order = axes[0] if len(axes) == 1 else axes or None
+        return self.T if order is None else self._view(self.value.transpose(order), f"{{}}.transpose{_tuple(order)}")
+
+    def swapaxes(self, a: int, b: int) -> Traced:
+        return self._view(self.value.swapaxes(a, b), f"{{}}.swapaxes({a}, {b})")
+
+    def squeeze(self, axis: Any = None) -> Traced:
+        return self.reshape(self.value.squeeze(axis).shape)
+
+    def view(self, *_: Any) -> Any:
+        return self._unknown()
+
+    # ------------------------------------------------------------------------------------ copies
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> Any:
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self.copy() if copy else self
+        return self.recorder.map("cast", (self,), dtype, [self.dtype], f"{{}}.astype(np.{dtype.name})")
+
+    def copy(self, order: str = "C") -> Any:
+        return self.recorder.map("copy", (self,), self.dtype, [self.dtype], "{}.copy()")
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    # -------------------------------------------------------------------------------- reductions
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("sum", self, axis, keepdims, dtype)
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("mean", self, axis, keepdims, dtype)
+
+    def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("max", self, axis, keepdims)
+
+    def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("min", self, axis, keepdims)
+
+    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("any", self, axis, keepdims)
+
+    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("all", self, axis, keepdims)
+
+    def argmax(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+        return self.recorder.reduce("argmax", self, axis, keepdims)
+
+    # ---------------------------------------------------------------------------------- indexing
+
+    def __getitem__(self, index: Any) -> Any:
+        if _is_basic(index):
+            return self._view(np.asarray(self.value[index]), f"{{}}[{_index(index)}]")
+        return self.recorder.gather(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if _is_basic(index):
+            self.recorder.write(self[index], value)
+        else:
+            self.recorder.scatter(self, index, value, add=False)
+
+    # -------------------------------------------------------------------------- NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "reduce" and ufunc.__name__ in UFUNC_METHODS:
+            axis, keepdims = kwargs.get("axis", 0), kwargs.get("keepdims", False)
+            return self.recorder.reduce(UFUNC_METHODS[ufunc.__name__], inputs[0], axis, keepdims, kwargs.get("dtype"))
+        if method == "at" and ufunc is np.add:
+            return self.recorder.scatter(*inputs, add=True)
+        if method != "__call__" or ufunc.nout != 1 or kwargs.get("where", True) is not True:
+            raise self.recorder.error(f"calls np.{ufunc.__name__}.{method}", "it cannot be written down")
+        out = kwargs.get("out")
+        result = self.recorder.ufunc(ufunc, inputs, kwargs.get("dtype"))
+        if out is None:
+            return result
+        self.recorder.write(out[0], result)
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from minidl.compiler import functions
+
+        known = functions.FUNCTIONS.get(function.__name__)
+        if known is None or not function.__module__.startswith("numpy"):
+            raise self.recorder.error(f"calls np.{function.__name__}", "minidl.compile cannot write that down")
+        return known(self.recorder, *args, **kwargs)
+
+
+def _tuple(shape: Any) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _is_basic(index: Any) -> bool:
+    """Is this an index of integers, slices, None and … alone, which gives a view?"""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, slice | int | np.integer) and not isinstance(p, bool)
+               for p in parts)  # fmt: skip
+
+
+def _index(index: Any) -> str:
+    """An index as it is written in Python."""
+    parts = index if isinstance(index, tuple) else (index,)
+
+    def part(p: Any) -> str:
+        if isinstance(p, slice):
+            text = f"{'' if p.start is None else p.start}:{'' if p.stop is None else p.stop}"
+            return text if p.step is None else f"{text}:{p.step}"
+        return "..." if p is Ellipsis else str(p)
+
+    return ", ".join(map(part, parts)) if parts else "()"
