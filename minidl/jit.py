@@ -26,7 +26,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 KERNELS: dict[str, Kernel] = {}
@@ -48,6 +48,7 @@ class Kernel:
         parallel: Callable[..., bool] | None = None,
         fma: bool = False,
         emitted: str | None = None,
+        updates: Iterable[str] = (),
     ) -> None:
         functools.update_wrapper(self, py_func)
         self.__name__: str = py_func.__name__
@@ -55,6 +56,8 @@ class Kernel:
         self.parallel = parallel
         self.fma = fma
         self.emitted = emitted
+        self.parameters = tuple(inspect.signature(py_func).parameters)
+        self.updates = frozenset(updates)
         self.variants: dict[str, Kernel] = {}
         self._serial: Callable[..., Any] | None = None
         self._threaded: Callable[..., Any] | None = None
@@ -63,6 +66,10 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if self._replacement is not None:
             return self._replacement(*args)
+        return self.direct(*args)
+
+    def direct(self, *args: Any) -> Any:
+        """The call itself, whatever stands in this kernel's place."""
         if self.parallel is not None and self.parallel(*args):
             return _POOL.run(self, args)
         return (self._serial or self.serial)(*args)
@@ -133,7 +140,8 @@ class Kernel:
 def kernel(py_func: Callable[..., Any]) -> Kernel: ...
 @overload
 def kernel(
-    *, parallel: Callable[..., bool] | None = None, fma: bool = False, emitted: str | None = None
+    *, parallel: Callable[..., bool] | None = None, fma: bool = False, emitted: str | None = None,
+    updates: Iterable[str] = (),
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(
     py_func: Callable[..., Any] | None = None,
@@ -141,6 +149,7 @@ def kernel(
     parallel: Callable[..., bool] | None = None,
     fma: bool = False,
     emitted: str | None = None,
+    updates: Iterable[str] = (),
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
     """Make a loop a kernel and enter it into `KERNELS` under its name.
 
@@ -149,10 +158,11 @@ def kernel(
                order and NaN its meaning, so that all builds agree; write a sum so that it fuses one way only
     emitted    a module whose intrinsic of the same name replaces this loop inside compiled kernels, if its
                `vector_bytes()` says that it can on this processor; the loop stays its definition
+    updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
     """
 
     def register(function: Callable[..., Any]) -> Kernel:
-        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted)
+        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted, updates)
         return made
 
     return register if py_func is None else register(py_func)

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,60 +27,57 @@ def _large(p: Array, *_: Any) -> bool:
     return p.size >= 1 << 15
 
 
-@kernel(parallel=_large)
-def sgd_update(p: Array, g: Array, lr: Any, weight_decay: Any) -> None:
+@kernel(parallel=_large, updates=("p",))
+def sgd_update(p: Array, g: Array, lr: float, weight_decay: float) -> None:
     """p ← p − lr·(g + weight_decay·p).   Flat arrays of one length"""
+    number = p.dtype.type
+    rate, decay = number(lr), number(weight_decay)
     for i in prange(p.size):
-        p[i] -= lr * (g[i] + weight_decay * p[i])
+        p[i] -= rate * (g[i] + decay * p[i])
 
 
-@kernel(parallel=_large)
+@kernel(parallel=_large, updates=("p", "buffer"))
 def sgd_momentum_update(
-    p: Array, g: Array, buffer: Array, lr: Any, momentum: Any, share: Any, weight_decay: Any, nesterov: bool
+    p: Array, g: Array, buffer: Array, lr: float, momentum: float, share: float, weight_decay: float, nesterov: bool
 ) -> None:
     """g ← g + weight_decay·p;  buffer ← momentum·buffer + share·g;  p ← p − lr·(buffer, or g + momentum·buffer)"""
+    number = p.dtype.type
+    rate, keep, take, decay = number(lr), number(momentum), number(share), number(weight_decay)
     for i in prange(p.size):
-        d = g[i] + weight_decay * p[i]
-        buffer[i] = momentum * buffer[i] + share * d
+        d = g[i] + decay * p[i]
+        buffer[i] = keep * buffer[i] + take * d
         if nesterov:
-            p[i] -= lr * (d + momentum * buffer[i])
+            p[i] -= rate * (d + keep * buffer[i])
         else:
-            p[i] -= lr * buffer[i]
+            p[i] -= rate * buffer[i]
 
 
-@kernel(parallel=_large)
+@kernel(parallel=_large, updates=("p", "m", "v"))
 def adam_update(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    rate: Any,
-    beta1: Any,
-    share1: Any,
-    beta2: Any,
-    share2: Any,
-    eps: Any,
-    root: Any,
-    weight_decay: Any,
-    decay: Any,
-    tiny: Any,
-) -> None:
-    """p ← p·(1 − decay);  g ← g + weight_decay·p;  m ← beta1·m + share1·g;  v ← beta2·v + share2·g²
-    p ← p − rate·m / (root·√v + eps)
+    p: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float,
+    weight_decay: float, decoupled: bool, tiny: Any,
+) -> None:  # fmt: skip
+    """Step t:  p ← p·(1 − lr·weight_decay) if `decoupled`, else g ← g + weight_decay·p;
+    m ← beta1·m + (1 − beta1)·g;  v ← beta2·v + (1 − beta2)·g²;  p ← p − rate·m / (root·√v + eps)
 
-    Moments smaller than `tiny`, the smallest normal number, become 0: on denormals the processor crawls.
+    rate = lr / (1 − beta1ᵗ), root = 1 / √(1 − beta2ᵗ). Moments smaller than `tiny`, the smallest normal number,
+    become 0: on denormals the processor crawls.
     """
-    zero = p.dtype.type(0)
+    number = p.dtype.type
+    rate, root = number(lr / (1 - math.pow(beta1, t))), number(1 / math.sqrt(1 - math.pow(beta2, t)))
+    keep1, share1, keep2, share2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
+    coupled, decay = number(0 if decoupled else weight_decay), number(lr * weight_decay if decoupled else 0)
+    zero, small = number(0), number(eps)
     for i in prange(p.size):
         q = p[i] - decay * p[i]
-        d = g[i] + weight_decay * q
-        mi = beta1 * m[i] + share1 * d
-        vi = beta2 * v[i] + share2 * (d * d)
+        d = g[i] + coupled * q
+        mi = keep1 * m[i] + share1 * d
+        vi = keep2 * v[i] + share2 * (d * d)
         mi = zero if abs(mi) < tiny else mi
         vi = zero if vi < tiny else vi
         m[i] = mi
         v[i] = vi
-        p[i] = q - rate * mi / (root * math.sqrt(vi) + eps)
+        p[i] = q - rate * mi / (root * math.sqrt(vi) + small)
 
 
 class Optimizer:
@@ -154,6 +150,9 @@ class Optimizer:
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
         """Change `values`, those of the parameter p as a flat array, by their gradient g."""
         raise NotImplementedError
+
+    def prepare(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Make the state with which the first step of p begins, unless there is some."""
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {index: {name: array or number}}, "param_groups": […]}, parameters numbered across the groups."""
@@ -241,15 +240,14 @@ class SGD(Optimizer):
             )
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
-        number = values.dtype.type
-        lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
+        lr, weight_decay = group["lr"], float(group["weight_decay"])
         if group["momentum"] == 0:
             sgd_update(values, g, lr, weight_decay)
             return
         state = self.state.setdefault(p, {})
         share = 1 - group["dampening"] if "momentum_buffer" in state else 1
         buffer = state.setdefault("momentum_buffer", np.zeros_like(p.data))
-        options = lr, number(group["momentum"]), number(share), weight_decay, bool(group["nesterov"])
+        options = lr, float(group["momentum"]), float(share), weight_decay, bool(group["nesterov"])
         b = _flat(buffer, p.data)
         sgd_momentum_update(values, g, b, *options)
         _store(b, buffer, p.data)
@@ -275,28 +273,20 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
-    def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
-        state = self.state.get(p)
-        if state is None:
+    def prepare(self, p: Tensor, group: dict[str, Any]) -> None:
+        if p not in self.state:
             zeros = {"exp_avg": np.zeros_like(p.data), "exp_avg_sq": np.zeros_like(p.data)}
-            state = self.state[p] = {"step": 0, **zeros}
-        state["step"] += 1
+            self.state[p] = {"step": 0, **zeros}
+
+    def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
+        self.prepare(p, group)
+        state = self.state[p]
+        state["step"] = state["step"] + 1
         m, v = _flat(state["exp_avg"], p.data), _flat(state["exp_avg_sq"], p.data)
-        options = group["lr"], *group["betas"], group["eps"], group["weight_decay"]
-        adam_update(values, g, m, v, *_adam_scalars(values.dtype, state["step"], self.decoupled, *options))
+        options = *map(float, group["betas"]), float(group["eps"]), float(group["weight_decay"]), self.decoupled
+        adam_update(values, g, m, v, state["step"], group["lr"], *options, np.finfo(values.dtype).tiny)
         _store(m, state["exp_avg"], p.data)
         _store(v, state["exp_avg_sq"], p.data)
-
-
-@functools.lru_cache(maxsize=8)
-def _adam_scalars(
-    dtype: Any, t: int, decoupled: bool, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
-) -> tuple[Any, ...]:
-    """What `adam_update` takes in step t, after the arrays: the same for most parameters."""
-    rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
-    coupled, decay = (0.0, lr * weight_decay) if decoupled else (weight_decay, 0.0)
-    scalars = rate, beta1, 1 - beta1, beta2, 1 - beta2, eps, root, coupled, decay
-    return (*(dtype.type(s) for s in scalars), np.finfo(dtype).tiny)
 
 
 class AdamW(Adam):

@@ -82,7 +82,7 @@ class Tensor:
     _retains_grad: bool
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
-        array = data.data if isinstance(data, Tensor) else np.asarray(data)
+        array = data.data if isinstance(data, Tensor) else as_array(data)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if requires_grad and array.dtype not in FLOATS:
@@ -188,7 +188,7 @@ class Tensor:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = np.array(_array(grad), dtype=self.dtype)  # a copy: it may end up in some leaf's .grad
+        dy = as_array(_array(grad)).astype(self.dtype)  # a copy: it may end up in some leaf's .grad
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)
@@ -206,7 +206,7 @@ class Tensor:
             for x, gradient in zip(node.inputs, node.gradients, strict=True):
                 dx = _fit(gradient(dy), x, node.op)
                 if x in gradients:
-                    dx = np.asarray(gradients[x] + dx)
+                    dx = as_array(gradients[x] + dx)
                 elif x._node is None and (dx is dy or (dx.base is not None and _is_view(dx, dy))):
                     dx = dx.copy()  # leaves own their gradients: two of them never share memory
                 gradients[x] = dx
@@ -217,11 +217,18 @@ class Tensor:
                 tensor._node = _FREED
         for tensor, dy in finished:
             dy = dy.copy() if tensor._retains_grad else dy
-            tensor.grad = dy if tensor.grad is None else np.asarray(tensor.grad + dy)
+            tensor.grad = dy if tensor.grad is None else as_array(tensor.grad + dy)
 
 
 def _array(x: ArrayLike) -> Any:
     return x.data if isinstance(x, Tensor) else x
+
+
+def as_array(x: ArrayLike, dtype: Any = None) -> Array:
+    """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
+    if not hasattr(x, "__array_function__"):
+        return np.asarray(x, dtype)
+    return x if dtype is None or x.dtype == dtype else x.astype(dtype)
 
 
 def _count_uses(root: Tensor) -> dict[Tensor, int]:
@@ -255,7 +262,7 @@ def _fit(dx: Array, x: Tensor, op: str) -> Array:
         if extra < 0 or total.shape[extra:] != shape:
             raise ValueError(f"{op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
         dx = total.reshape(shape)
-    return np.asarray(dx, dtype=dtype)
+    return as_array(dx, dtype)
 
 
 def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Callable[..., Tensor]:

@@ -41,9 +41,6 @@ class Lower:
         for unit in self.plan.units:
             self.locals = {}
             first = unit[0]
-            formula = self.plan.formula(first)
-            if formula:
-                self.put(f"# {formula}")
             if first.kind in ("map", "write"):
                 self.nest(unit)
             else:
@@ -54,12 +51,11 @@ class Lower:
 
     def nest(self, unit: list[Node]) -> None:
         """One loop nest for all maps and writes of the unit, which have one shape."""
-        target = unit[0].result or unit[0].options["to"]
-        shape = target.shape
+        shape = unit[0].target.shape
         if math.prod(shape) == 0:
             return
         arrays = [o for node in unit for o in node.operands if isinstance(o, Traced)]
-        arrays += [node.result or node.options["to"] for node in unit]
+        arrays += [node.target for node in unit]
         steps = [spread(layout(a)[1], a.shape, shape) for a in arrays]
         sizes, merged = _coalesce(shape, steps)
         places = {id(a): (layout(a)[0], s) for a, s in zip(arrays, merged, strict=True)}
@@ -100,7 +96,7 @@ class Lower:
 
     def expression(self, node: Node, loads: list[str]) -> str:
         """The node's function of one element of each operand, in NumPy's dtypes."""
-        result = node.result or node.options["to"]
+        result = node.target
         loop = node.options.get("loop") or [result.dtype] * len(loads)
         texts = []
         for o, text, kind in zip(node.operands, loads, loop, strict=True):

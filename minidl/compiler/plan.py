@@ -153,7 +153,7 @@ def _units(nodes: list[Node]) -> list[list[Node]]:
         reads = [_access(o, target.shape) for o in node.operands if isinstance(o, Traced)]
         to = _access(target, target.shape)
         before = units[-1][0] if units and units[-1][0].kind in ("map", "write") else None
-        shape = (before.result or before.options["to"]).shape if before is not None else None
+        shape = before.target.shape if before is not None else None
         same_formula = before is not None and before.phase == node.phase
         joins = shape == target.shape and target.size > 0 and same_formula
         for memory, where in reads:  # written in this loop, it must be read where it was written

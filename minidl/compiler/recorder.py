@@ -152,8 +152,11 @@ class Recorder:
     def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Traced:
         values = [self.operand(x) for x in inputs]
         kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
-        signature = (None,) * ufunc.nin + (np.dtype(dtype),) if dtype is not None else None
-        types = ufunc.resolve_dtypes((*kinds, None), signature=signature, casting="same_kind" if dtype is None else "unsafe")
+        if dtype is None:
+            types = ufunc.resolve_dtypes((*kinds, None))
+        else:
+            signature = (None,) * ufunc.nin + (np.dtype(dtype),)
+            types = ufunc.resolve_dtypes((*kinds, None), signature=signature, casting="unsafe")
         name = {"absolute": "abs", "true_divide": "divide"}.get(ufunc.__name__, ufunc.__name__)
         if name in SYMBOLS:
             template = f"{{}} {SYMBOLS[name]} {{}}"

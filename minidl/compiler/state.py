@@ -54,6 +54,10 @@ class State:
         options = [v for g in self.groups for k, v in g.items() if k not in ("params", "lr")]
         return (*modes, *needs, *options)
 
+    def gradients(self) -> tuple[bool, ...]:
+        """Which tensors have a gradient."""
+        return tuple(t.grad is not None for t in self.tensors)
+
     def prepare(self) -> None:
         """Let every optimizer make the state that it would make in its first step."""
         for optimizer in self.optimizers.values():

@@ -62,6 +62,11 @@ class Node:
     phase: str = "forward"
     op: str = ""
 
+    @property
+    def target(self) -> Any:
+        """Where a map or write puts its elements."""
+        return self.options.get("to") if self.result is None else self.result
+
 
 UFUNC_METHODS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min",
                  "logical_and": "all", "logical_or": "any"}  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array
-from minidl.tensor import Array, ArrayLike, op
+from minidl.tensor import Array, ArrayLike, as_array, op
 
 
 @kernel
@@ -32,11 +32,11 @@ def relu_backward(dy: Array, y: Array, dx: Array) -> None:
 def relu(x: ArrayLike) -> Result:
     """y = max(0, x).   dL/dx = dL/dy where y > 0, else 0 (so 0 at x = 0)      x: any shape, float"""
     x = floating(x)
-    y = np.empty(x.shape, x.dtype)
+    y = np.empty_like(x, order="C")
     relu_forward(kernel_array(x, x.dtype).reshape(-1), y.reshape(-1))
 
     def gradient(dy: Array) -> Array:
-        dx = np.empty(y.shape, y.dtype)
+        dx = np.empty_like(y)
         relu_backward(kernel_array(dy, y.dtype).reshape(-1), y.reshape(-1), dx.reshape(-1))
         return dx
 
@@ -123,11 +123,11 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
     if approximate != "none":
         raise ValueError(f'expected approximate "none" or "tanh", found {approximate!r}')
     flat = kernel_array(x, x.dtype).reshape(-1)
-    y = np.empty(x.shape, x.dtype)
+    y = np.empty_like(x, order="C")
     gelu_forward(flat, y.reshape(-1))
 
     def gradient(dy: Array) -> Array:
-        dx = np.empty(x.shape, x.dtype)
+        dx = np.empty_like(x, order="C")
         gelu_backward(kernel_array(dy, x.dtype).reshape(-1), flat, dx.reshape(-1))
         return dx
 
@@ -139,14 +139,14 @@ def _shifted(x: Array, dim: int) -> Array:
     dim = np.lib.array_utils.normalize_axis_index(dim, x.ndim, "dim")
     if x.shape[dim] == 0:
         raise ValueError(f"expected at least one element along dim {dim}, found shape {x.shape}")
-    return np.asarray(x - np.max(x, axis=dim, keepdims=True))
+    return as_array(x - np.max(x, axis=dim, keepdims=True))
 
 
 @op
 def softmax(x: ArrayLike, dim: int = -1) -> Result:
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ along dim.   dL/dx = y · (dL/dy − Σⱼ dL/dyⱼ·yⱼ)      x: float"""
     e = np.exp(_shifted(floating(x), dim))
-    y = np.asarray(e / np.sum(e, axis=dim, keepdims=True, dtype=np.float64), dtype=e.dtype)
+    y = as_array(e / np.sum(e, axis=dim, keepdims=True, dtype=np.float64), dtype=e.dtype)
     return y, (lambda dy: y * (dy - np.sum(dy * y, axis=dim, keepdims=True)),)
 
 
@@ -154,5 +154,5 @@ def softmax(x: ArrayLike, dim: int = -1) -> Result:
 def log_softmax(x: ArrayLike, dim: int = -1) -> Result:
     """yᵢ = xᵢ − ln Σⱼ e^xⱼ along dim.   dL/dx = dL/dy − eʸ · Σⱼ dL/dyⱼ      x: float"""
     z = _shifted(floating(x), dim)
-    y = np.asarray(z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True, dtype=np.float64)), dtype=z.dtype)
+    y = as_array(z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True, dtype=np.float64)), dtype=z.dtype)
     return y, (lambda dy: dy - np.exp(y) * np.sum(dy, axis=dim, keepdims=True),)

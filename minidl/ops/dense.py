@@ -80,7 +80,7 @@ def _dense(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, rectify: bool) -> R
     x = kernel_array(x, dtype)
     if x.ndim != 2:
         x = x.reshape(math.prod(shape[:-1]), inputs)
-    y = np.empty((x.shape[0], outputs), dtype)
+    y = np.empty((x.shape[0], outputs), dtype, like=x)
     dense_forward(x, kernel_array(w.T, dtype), kernel_array(b, dtype), rectify, y)
     latest: list[Array] = []  # [dy, dz, db] of the backward under way: three gradients share one pass
 
@@ -89,7 +89,7 @@ def _dense(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, rectify: bool) -> R
             dz = kernel_array(dy, dtype)
             if dz.ndim != 2:
                 dz = dz.reshape(y.shape)
-            latest[:] = dy, np.empty_like(y) if rectify else dz, np.empty(outputs, dtype)
+            latest[:] = dy, np.empty_like(y) if rectify else dz, np.empty(outputs, dtype, like=dz)
             dense_backward(dz, y, rectify, latest[1], latest[2])
         return latest
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.inputs import floating
-from minidl.tensor import FLOATS, Array, ArrayLike, Gradient, op
+from minidl.tensor import Array, ArrayLike, FLOATS, Gradient, as_array, op
 
 Result = tuple[Array, tuple[Gradient | None, ...]]
 
@@ -35,7 +35,7 @@ def multiply(a: ArrayLike, b: ArrayLike) -> Result:
 @op
 def divide(a: ArrayLike, b: ArrayLike) -> Result:
     """y = a / b.   dL/da = dL/dy / b,  dL/db = −dL/dy · y / b      at least one of them float"""
-    kinds = np.asarray(a).dtype, np.asarray(b).dtype
+    kinds = as_array(a).dtype, as_array(b).dtype
     if "f" not in (kinds[0].kind, kinds[1].kind):
         raise TypeError(f"expected a float among its inputs, found {kinds[0]} and {kinds[1]}")
     y = np.divide(a, b)
@@ -221,11 +221,11 @@ def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Result:
 @op
 def astype(x: ArrayLike, dtype: Any) -> Result:
     """y = x in another dtype.   dL/dx = dL/dy in x's dtype      (none through any dtype but float32 and float64)"""
-    y = np.asarray(x).astype(dtype)
+    y = as_array(x).astype(dtype)
     return y, ((lambda dy: dy) if y.dtype in FLOATS else None,)
 
 
 def _share(worse: np.ufunc, a: ArrayLike, b: ArrayLike) -> Array:
     """0 where a is worse than b, ½ where they are equal, else 1: so NaN passes its gradient on."""
-    share = 1 - np.asarray(worse(a, b), dtype=np.result_type(a, b))
+    share = 1 - as_array(worse(a, b), dtype=np.result_type(a, b))
     return np.where(np.equal(a, b), share.dtype.type(0.5), share)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minidl.tensor import FLOATS, Array, ArrayLike
+from minidl.tensor import Array, ArrayLike, FLOATS, as_array
 
 _FLOAT32, _FLOAT64 = FLOATS
 
@@ -17,7 +18,7 @@ def floating(x: ArrayLike, name: str = "x") -> Array:
     TypeError for any other dtype: an integer silently turned into float64, or a float16 that no kernel
     takes, is a mistake more often than a wish.
     """
-    array = x if type(x) is np.ndarray else np.asarray(x)
+    array = as_array(x)
     if array.dtype is _FLOAT32 or array.dtype is _FLOAT64:
         return array
     if array.dtype in FLOATS:
@@ -44,7 +45,15 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
     """
     if x.dtype is dtype and x.flags.carray:
         return x
-    return np.array(x, dtype=dtype, order="C")
+    return np.array(x, dtype=dtype, order="C", like=x)
+
+
+def require(holds: Any, expected: str, found: Callable[..., str], *arguments: Any) -> None:
+    """ValueError, `expected` and then what `found(*arguments)` says, unless it holds. In a compiled step: each time."""
+    if hasattr(holds, "recorder"):
+        holds.recorder.require(holds, expected, found, arguments)
+    elif not holds:
+        raise ValueError(f"{expected}, {found(*arguments)}")
 
 
 def check_reduction(reduction: str, shape: tuple[int, ...]) -> None:
@@ -61,4 +70,4 @@ def reduced(values: Array, reduction: str) -> Array:
     if reduction == "none":
         return values
     total = values.sum(dtype=np.float64) if reduction == "sum" else values.mean(dtype=np.float64)
-    return np.asarray(total, dtype=values.dtype)
+    return as_array(total, dtype=values.dtype)

@@ -175,7 +175,7 @@ def _rows(b: Array, dtype: np.dtype[Any]) -> Array:
     turned = b.swapaxes(-1, -2)
     if b.flags.carray or not turned.flags.carray or b.dtype is not dtype or b.size < 1 << 14:
         return kernel_array(b, dtype)
-    y = np.empty(b.shape, dtype)
+    y = np.empty(b.shape, dtype, like=b)
     transpose_copy(turned.reshape(-1, *turned.shape[-2:]), y.reshape(-1, *b.shape[-2:]))
     return y
 
@@ -196,7 +196,7 @@ def product(a: Array, b: Array) -> Array:
         a, row, column = transposed, 1, height
     else:
         a, row, column = kernel_array(a, dtype), terms, 1
-    c = np.empty((*a.shape[:-2], height, columns), dtype)
+    c = np.empty((*a.shape[:-2], height, columns), dtype, like=a)
     if c.size:
         b = _rows(b, dtype)
         matmul_forward(a, height * terms, row, column, b, terms * columns if b.ndim > 2 else 0, c)

@@ -11,26 +11,38 @@ import numpy as np
 
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, kernel_array, reduced
-from minidl.tensor import Array, ArrayLike, Gradient, op
+from minidl.ops.inputs import check_reduction, floating, kernel_array, reduced, require
+from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 # -------------------------------------------------------------------------------- class labels
 
 
+@kernel
+def labels_fit(labels: Array, classes: int, ignore_index: int) -> bool:
+    """Is each label in [0, classes) or equal to ignore_index?   Flat integers"""
+    for n in range(labels.size):
+        if (labels[n] < 0 or labels[n] >= classes) and labels[n] != ignore_index:
+            return False
+    return True
+
+
+def _first_wrong(labels: Array, classes: int, ignore_index: int) -> str:
+    row = int((((labels < 0) | (labels >= classes)) & (labels != ignore_index)).argmax())
+    return f"found {labels[row]} in row {row}"
+
+
 def class_labels(labels: ArrayLike, count: int, classes: int, ignore_index: int) -> Array:
     """`labels` as the (N,) intp array that kernels index with, each in [0, classes) or equal to ignore_index."""
-    y = np.asarray(labels)
+    y = as_array(labels)
     if y.dtype.kind not in "iu":
         hint = "; from one-hot rows take labels.argmax(axis=1)" if y.ndim == 2 else ""
         raise TypeError(f"expected integer labels of shape ({count},), found {y.dtype} of shape {y.shape}{hint}")
     if y.shape != (count,):
         raise ValueError(f"expected labels of shape ({count},), one for each row of logits, found shape {y.shape}")
     y = kernel_array(y, np.dtype(np.intp))
-    if y.view(np.uintp).max(initial=0) >= classes:  # a negative one is a huge one
-        wrong = ((y < 0) | (y >= classes)) & (y != ignore_index)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise ValueError(f"expected labels from 0 to {classes - 1}, found {y[row]} in row {row}")
+    require(
+        labels_fit(y, classes, ignore_index), f"expected labels from 0 to {classes - 1}", _first_wrong, y, classes, ignore_index
+    )
     return y
 
 
@@ -131,12 +143,12 @@ def softmax_cross_entropy(
     check_reduction(reduction, z.shape)
     y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
     w = _class_weights(weight, z.shape[1], z)
-    p, losses = np.empty(z.shape, z.dtype), np.empty(z.shape[0], z.dtype)
+    p, losses = np.empty_like(z, order="C"), np.empty(z.shape[0], z.dtype, like=z)
     softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
     value, spread = _weighted(losses, y, w, ignore_index, reduction)
 
     def gradient(dy: Array) -> Array:
-        dz = np.empty(p.shape, p.dtype)
+        dz = np.empty_like(p)
         dlosses = kernel_array(spread(dy), p.dtype)
         softmax_cross_entropy_backward(dlosses, p, y, w, ignore_index, float(label_smoothing), dz)
         return dz
@@ -148,15 +160,27 @@ def _weighted(
     losses: Array, labels: Array, weights: Array, ignore_index: int, reduction: str
 ) -> tuple[Array, Gradient]:
     """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
-    if reduction != "mean":
-        return reduced(losses, reduction), lambda dy: np.broadcast_to(dy, losses.shape)
-    counted = labels != ignore_index
-    n = float(weights[labels[counted]].sum(dtype=np.float64))
-    total = losses.sum(dtype=np.float64)
+    if reduction == "none":
+        return losses, lambda dy: np.broadcast_to(dy, losses.shape)
+    sums = np.empty(2, np.float64, like=losses)
+    sum_of_losses(losses, labels, weights, ignore_index, sums)
+    if reduction == "sum":
+        return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
     with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
-        return np.asarray(total / np.float64(n), losses.dtype), lambda dy: np.full(
-            losses.shape, dy / n if n else np.nan
-        )
+        mean = as_array(sums[0] / sums[1], losses.dtype)
+    return mean, lambda dy: np.broadcast_to(dy / np.where(sums[1] == 0, np.nan, sums[1]).astype(losses.dtype), losses.shape)
+
+
+@kernel
+def sum_of_losses(losses: Array, labels: Array, weight: Array, ignore_index: int, sums: Array) -> None:
+    """sums = (Σ losses, Σ weight[label] over the labels that count), in float64."""
+    total, weights = 0.0, 0.0
+    for n in range(losses.size):
+        total += losses[n]
+        if labels[n] != ignore_index:
+            weights += weight[labels[n]]
+    sums[0] = total
+    sums[1] = weights
 
 
 @op
@@ -269,7 +293,7 @@ def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_tar
     else:
         value, scale = reduced(losses, reduction), 1.0 / x.size if reduction == "mean" else 1.0
     slope = p * (log_p - x + 1) if log_target else log_p - x + 1
-    return np.asarray(value), (lambda dy: -p * (dy * scale), lambda dy: slope * (dy * scale))
+    return as_array(value), (lambda dy: -p * (dy * scale), lambda dy: slope * (dy * scale))
 
 
 @op

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating
-from minidl.tensor import FLOATS, Array, ArrayLike, op
+from minidl.tensor import Array, ArrayLike, FLOATS, as_array, op
 
 Axis = int | tuple[int, ...] | None
 
@@ -39,14 +39,14 @@ def _count(x: Array, axes: tuple[int, ...]) -> int:
 
 def _sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     if x.dtype not in FLOATS:
-        return np.asarray(np.sum(x, axis=axes, keepdims=keepdims))
-    return np.asarray(np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64), dtype=x.dtype)
+        return as_array(np.sum(x, axis=axes, keepdims=keepdims))
+    return as_array(np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64), dtype=x.dtype)
 
 
 @op
 def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     """y = Σ x.   dL/dx = dL/dy, repeated along the axes"""
-    x = np.asarray(x)
+    x = as_array(x)
     axes = _axes(x, axis)
     return _sum(x, axes, keepdims), (lambda dy: _spread(dy, x, axes),)
 
@@ -58,7 +58,7 @@ def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     axes = _axes(x, axis)
     n = _count(x, axes)
     y = np.mean(x, axis=axes, keepdims=keepdims, dtype=np.float64)
-    return np.asarray(y, dtype=x.dtype), (lambda dy: _spread(dy / n, x, axes),)
+    return as_array(y, dtype=x.dtype), (lambda dy: _spread(dy / n, x, axes),)
 
 
 def _centred(x: Array, axes: tuple[int, ...], ddof: int, keepdims: bool) -> tuple[Array, Array, int]:
@@ -66,9 +66,9 @@ def _centred(x: Array, axes: tuple[int, ...], ddof: int, keepdims: bool) -> tupl
     divisor = _count(x, axes) - ddof
     if divisor <= 0:
         raise ValueError(f"expected more than ddof={ddof} elements along axis {axes}, found shape {x.shape}")
-    centred = np.asarray(x - np.mean(x, axis=axes, keepdims=True, dtype=np.float64), dtype=x.dtype)
+    centred = as_array(x - np.mean(x, axis=axes, keepdims=True, dtype=np.float64), dtype=x.dtype)
     total = np.sum(np.square(centred), axis=axes, keepdims=keepdims, dtype=np.float64)
-    return centred, np.asarray(total / divisor, dtype=x.dtype), divisor
+    return centred, as_array(total / divisor, dtype=x.dtype), divisor
 
 
 @op
@@ -103,19 +103,19 @@ def _extreme(x: Array, y: Array, axes: tuple[int, ...], keepdims: bool) -> Resul
 @op
 def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     """y = max x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
-    x = np.asarray(x)
+    x = as_array(x)
     axes = _axes(x, axis)
     _count(x, axes)
-    return _extreme(x, np.asarray(np.max(x, axis=axes, keepdims=keepdims)), axes, keepdims)
+    return _extreme(x, as_array(np.max(x, axis=axes, keepdims=keepdims)), axes, keepdims)
 
 
 @op
 def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
     """y = min x.   dL/dx = dL/dy where x = y, shared equally among ties, else 0      ValueError if empty"""
-    x = np.asarray(x)
+    x = as_array(x)
     axes = _axes(x, axis)
     _count(x, axes)
-    return _extreme(x, np.asarray(np.min(x, axis=axes, keepdims=keepdims)), axes, keepdims)
+    return _extreme(x, as_array(np.min(x, axis=axes, keepdims=keepdims)), axes, keepdims)
 
 
 @op
@@ -143,7 +143,7 @@ def cumsum(x: ArrayLike, axis: int | None = None) -> Result:
     x = floating(x)
 
     def running(values: Array, along: int) -> Array:
-        return np.asarray(np.cumsum(values, axis=along, dtype=np.float64), dtype=x.dtype)
+        return as_array(np.cumsum(values, axis=along, dtype=np.float64), dtype=x.dtype)
 
     if axis is None:
         return running(x.reshape(-1), 0), (lambda dy: running(dy[::-1], 0)[::-1].reshape(x.shape),)
@@ -156,12 +156,12 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result
     x = floating(x)
     axes = _axes(x, axis)
     _count(x, axes)
-    top = np.asarray(np.max(x, axis=axes, keepdims=True))
+    top = as_array(np.max(x, axis=axes, keepdims=True))
     shift = np.where(np.isinf(top), 0, top)  # ∞ − ∞ is NaN; at an infinite maximum the plain sum is right
     e = np.exp(x - shift)
     total = np.sum(e, axis=axes, keepdims=True, dtype=np.float64)
     with np.errstate(divide="ignore"):  # ln 0 = −∞ where every x is −∞
-        y = np.asarray(np.log(total) + shift, dtype=x.dtype)
-    share = np.asarray(e / np.where(total == 0, 1, total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded
+        y = as_array(np.log(total) + shift, dtype=x.dtype)
+    share = as_array(e / np.where(total == 0, 1, total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded
     shape = y.shape if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
     return y.reshape(shape), (lambda dy: _spread(dy, x, axes) * share,)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.elementwise import Result
-from minidl.tensor import Array, ArrayLike, Tensor, op
+from minidl.tensor import Array, ArrayLike, Tensor, as_array, op
 
 Axes = int | Sequence[int]
 
@@ -16,7 +16,7 @@ Axes = int | Sequence[int]
 @op
 def reshape(x: ArrayLike, shape: Axes) -> Result:
     """y = the elements of x, in C order, in another shape; one −1 is worked out.   dL/dx = dL/dy in x's shape"""
-    x = np.asarray(x)
+    x = as_array(x)
     return np.reshape(x, shape), (lambda dy: np.reshape(dy, x.shape),)
 
 
@@ -44,14 +44,14 @@ def moveaxis(x: ArrayLike, source: Axes, destination: Axes) -> Result:
 @op
 def expand_dims(x: ArrayLike, axis: Axes) -> Result:
     """y = x with axes of size 1 put in.   dL/dx = dL/dy without them"""
-    x = np.asarray(x)
+    x = as_array(x)
     return np.expand_dims(x, axis), (lambda dy: np.reshape(dy, x.shape),)
 
 
 @op
 def squeeze(x: ArrayLike, axis: Axes | None = None) -> Result:
     """y = x without these axes of size 1 (None: all such).   dL/dx = dL/dy with them      ValueError for other sizes"""
-    x = np.asarray(x)
+    x = as_array(x)
     return np.squeeze(x, axis), (lambda dy: np.reshape(dy, x.shape),)
 
 
@@ -104,9 +104,9 @@ def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0)
 @op
 def getitem(x: ArrayLike, index: Any) -> Result:
     """y = x[index], an index of any kind NumPy has.   dL/dx = dL/dy at the index (added where repeated), else 0"""
-    x = np.asarray(x)
+    x = as_array(x)
     parts = index if isinstance(index, tuple) else (index,)
-    repeats = any(isinstance(i, list | tuple | np.ndarray) and np.asarray(i).dtype != bool for i in parts)
+    repeats = any(isinstance(i, list | tuple | np.ndarray) and as_array(i).dtype != bool for i in parts)
     y = x[index]
 
     def gradient(dy: Array) -> Array:
@@ -123,7 +123,7 @@ def getitem(x: ArrayLike, index: Any) -> Result:
 @op
 def pad(x: ArrayLike, pad_width: Any, constant_values: float = 0) -> Result:
     """y = x with constants around; `pad_width` as in `np.pad`.   dL/dx = the inner part of dL/dy"""
-    x = np.asarray(x)
+    x = as_array(x)
     y = np.pad(x, pad_width, constant_values=constant_values)
     before = np.broadcast_to(pad_width, (x.ndim, 2))[:, 0]
     inner = tuple(slice(a, a + n) for a, n in zip(before.tolist(), x.shape, strict=True))
@@ -145,7 +145,7 @@ def roll(x: ArrayLike, shift: Axes, axis: Axes | None = None) -> Result:
 @op
 def diagonal(x: ArrayLike, axis1: int = 0, axis2: int = 1) -> Result:
     """y[…, i] = x[…, i, i] over two axes of x, the diagonal last.   dL/dx = dL/dy on the diagonal, else 0"""
-    x = np.asarray(x)
+    x = as_array(x)
 
     def gradient(dy: Array) -> Array:
         dx = np.zeros_like(x, dtype=dy.dtype)

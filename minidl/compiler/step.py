@@ -1,0 +1,122 @@
+"""The compiled step: which program fits the arguments, and how it is called."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.compiler.program import Program, record
+from minidl.compiler.state import State
+from minidl.compiler.traced import CompileError
+from minidl.tensor import Tensor
+
+MOST_PROGRAMS = 8
+
+
+class Step:
+    """A function on arrays that runs as one machine-code call. Made by `compile`.
+
+    source   the program last used: forward, backward and update as straight-line Python
+    loops    the same as Numba compiles it
+    stats    how often it recorded, called and forgot a program, and the seconds spent on recording and compiling
+    """
+
+    def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.fallback = function, fallback
+        self.stats: dict[str, Any] = {"recorded": 0, "calls": 0, "evicted": 0, "record_seconds": 0.0, "compile_seconds": 0.0}
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._state: State | None = None
+        self._latest: Program | None = None
+        self._eager = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._eager:
+            return self.function(*args, **kwargs)
+        try:
+            program, arrays = self._program(args, kwargs)
+        except CompileError as error:
+            if not self.fallback:
+                raise
+            warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=2)
+            self._eager = True
+            return self.function(*args, **kwargs)
+        self.stats["calls"] += 1
+        return program(arrays, self.stats)
+
+    @property
+    def source(self) -> str:
+        """The recorded step, to be read. RuntimeError before the first call."""
+        return self._recorded().source
+
+    @property
+    def loops(self) -> str:
+        """The recorded step as it is compiled: the same lines, with loops for what is element by element."""
+        return self._recorded().loops
+
+    def _recorded(self) -> Program:
+        if self._latest is None:
+            raise RuntimeError("compile: nothing is recorded before the first call")
+        return self._latest
+
+    def _program(self, args: Any, kwargs: Any) -> tuple[Program, list[Any]]:
+        arrays: list[Any] = []
+        form = _flatten((args, kwargs), arrays)
+        state = self._state or State(self.function)
+        self._state = state
+        state.prepare()
+        key = (form, tuple((a.shape, a.dtype) for a in arrays), state.fingerprint(), state.gradients())
+        program = self._programs.get(key) or self._programs.get((*key[:-1], None))
+        if program is None:
+            began = time.perf_counter()
+            program, depends = record(self.function, state, form, arrays)
+            self.stats["recorded"] += 1
+            self.stats["record_seconds"] += time.perf_counter() - began
+            self._programs[key if depends else (*key[:-1], None)] = program
+            while len(self._programs) > MOST_PROGRAMS:
+                self._programs.popitem(last=False)
+                self.stats["evicted"] += 1
+        self._latest = program
+        return program, arrays
+
+
+def _flatten(x: Any, arrays: list[Any]) -> Any:
+    """The form of nested arguments, hashable, with their arrays taken out into the list."""
+    if isinstance(x, Tensor):
+        if x.requires_grad:
+            raise CompileError("compile: expected arrays as arguments, found a Tensor that requires a gradient")
+        arrays.append(_normal(x.data))
+        return "tensor"
+    if isinstance(x, np.ndarray):
+        arrays.append(_normal(x))
+        return "array"
+    if isinstance(x, tuple | list):
+        return (type(x).__name__, *(_flatten(v, arrays) for v in x))
+    if isinstance(x, dict):
+        return ("dict", *((k, _flatten(v, arrays)) for k, v in x.items()))
+    if isinstance(x, bool | int | float | str | np.generic) or x is None:
+        return ("value", type(x), x)
+    raise CompileError(f"compile: expected arrays and numbers as arguments, found {type(x).__name__}")
+
+
+def _normal(a: Any) -> Any:
+    return a if a.flags.carray else np.array(a, order="C", dtype=a.dtype.newbyteorder("="))
+
+
+def compile(function: Callable[..., Any] | None = None, *, fallback: bool = False) -> Any:
+    """Make a function of arrays, such as a training step or a model, one machine-code call.
+
+    fallback   where something cannot be compiled, run it as it is, with one warning, instead of a CompileError
+
+    Returns a `Step`. The first call with arguments of certain shapes and dtypes records and compiles; side effects of
+    the Python code itself (printing, appending to a list) then happen in that call only.
+    """
+    if function is None:
+        return lambda f: Step(f, fallback)
+    return Step(function, fallback)
