@@ -259,8 +259,8 @@ class Lower:
     def call(self, node: Node) -> None:
         kernel = node.function
         args = ", ".join(self.argument(o) for o in node.operands)
-        self.kernels[kernel.__name__] = (kernel, node.options["threads"])
         name = self.plan.kernel_name(node)
+        self.kernels[name] = kernel, node.options["threads"]
         result = f"{self.plan.scalar(node.result.memory)} = " if node.result is not None else ""
         self.put(f"{result}{name}({args})")
 

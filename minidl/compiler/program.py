@@ -129,7 +129,7 @@ class _Recording:
             if grad is traced_gradients.get(id(tensor)):
                 continue
             if isinstance(grad, Traced):
-                whole = grad.memory.kind == "buffer" and grad.parent is None
+                whole = grad.memory.kind == "buffer" and grad.size == grad.memory.array.size and 0 not in grad.strides
                 grad = grad if whole else grad.copy()
             self.gradients.append((tensor, grad))
             tensor.grad = None
@@ -202,7 +202,10 @@ class Program:
         values = dict(zip((id(o) for o in self.scalars), result, strict=True))
 
         def value(o: Traced) -> Any:
-            return outputs[o.memory] if o.memory in outputs else np.asarray(values[id(o)], o.dtype).reshape(o.shape)
+            if o.memory not in outputs:
+                return np.asarray(values[id(o)], o.dtype).reshape(o.shape)
+            whole = outputs[o.memory]
+            return whole if o.parent is None else np.lib.stride_tricks.as_strided(whole, o.shape, o.strides)
 
         for bound, number in made.numbers:
             bound.set(values[id(number)])

@@ -13,7 +13,7 @@ import numpy as np
 
 import minidl
 from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced
-from minidl.jit import Kernel
+from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
 
 _HOME = os.path.dirname(os.path.abspath(minidl.__file__))
@@ -26,7 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
-        self.names: set[str] = {"np", "i", "k", "step"}
+        self.names: set[str] = {"np", "step", *KERNELS}
         self._constants: dict[int, Traced] = {}
         self._known: dict[Any, Traced] = {}  # the same function of the same operands is computed once
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []

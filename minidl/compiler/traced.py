@@ -212,7 +212,9 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         if _is_basic(index):
-            return self._view(np.asarray(self.value[index]), f"{{}}[{_index(index)}]")
+            parts = index if isinstance(index, tuple) else (index,)
+            whole = parts if Ellipsis in parts else (*parts, Ellipsis)  # so that NumPy gives a view, not a number
+            return self._view(self.value[whole], f"{{}}[{_index(index)}]")
         return self.recorder.gather(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
