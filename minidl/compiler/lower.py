@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.native import Calls
 from minidl.compiler.plan import Plan, layout, spread
 from minidl.compiler.recorder import Reference
 from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced
@@ -32,7 +33,7 @@ class Lower:
         self.lines: list[str] = []
         self.depth = 1
         self.locals: dict[Memory, str] = {}  # within the loop nest under way: results that are local variables
-        self.kernels: dict[str, Any] = {}
+        self.calls: Calls = {}
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
@@ -257,12 +258,25 @@ class Lower:
         self.close(list(shape))
 
     def call(self, node: Node) -> None:
-        kernel = node.function
+        entry = node.function, bool(node.options["threads"]), tuple(self.kind(o) for o in node.operands)
+        name = next((n for n, known in self.calls.items() if known == entry), None)
+        if name is None:
+            like = sum(known[0] is node.function for known in self.calls.values())
+            name = node.function.__name__ + (f"_{like + 1}" if like else "")
+            self.calls[name] = entry
         args = ", ".join(self.argument(o) for o in node.operands)
-        name = self.plan.kernel_name(node)
-        self.kernels[name] = kernel, node.options["threads"]
         result = f"{self.plan.scalar(node.result.memory)} = " if node.result is not None else ""
         self.put(f"{result}{name}({args})")
+
+    def kind(self, o: Any) -> Any:
+        """What a kernel is handed here, as in a `native.Signature`."""
+        if isinstance(o, Reference):
+            return o.generator
+        if not isinstance(o, Traced):
+            return np.asarray(o).dtype
+        if o.memory.number or (o.ndim == 0 and self.plan.scalar(o.memory)):
+            return o.dtype
+        return o.dtype, o.ndim
 
     def argument(self, o: Any) -> str:
         if isinstance(o, Reference):

@@ -32,10 +32,6 @@ class Plan:
         """The local variable in which this memory's one element is held, if there is one."""
         return memory.name if memory.number else self._scalars.get(memory)
 
-    def kernel_name(self, node: Node) -> str:
-        """Under which name the step calls this node's kernel: the two builds have one each."""
-        return node.function.__name__ + ("_threaded" if node.options["threads"] else "")
-
     # ----------------------------------------------------------------------------------- storage
 
     def _stored(self) -> set[Memory]:

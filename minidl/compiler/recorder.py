@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import linecache
 import math
 import os
@@ -26,7 +27,8 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
-        self.names: set[str] = {"np", "step", *KERNELS}
+        self.names: set[str] = {"np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", *keyword.kwlist}
+        self.names.update(KERNELS, (f"i{k}" for k in range(20)))
         self._constants: dict[int, Traced] = {}
         self._known: dict[Any, Traced] = {}  # the same function of the same operands is computed once
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
@@ -290,7 +292,7 @@ class Recorder:
     def generator(self, generator: np.random.Generator) -> Any:
         if id(generator) not in self.generators:
             self.generators[id(generator)] = self.unique("generator"), generator
-        return Reference(self.generators[id(generator)][0])
+        return Reference(*self.generators[id(generator)])
 
     def _name_output(self, memory: Memory, parameter: str) -> None:
         """Name a buffer after the kernel's parameter, where that says more than the name of the op."""
@@ -312,8 +314,8 @@ class Recorder:
 class Reference:
     """A thing that the program only hands on, under a name: a random generator."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, generator: np.random.Generator) -> None:
+        self.name, self.generator = name, generator
 
 
 def _axis(axes: tuple[int, ...]) -> Any:

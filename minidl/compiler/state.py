@@ -45,14 +45,12 @@ class State:
             for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
                 self.tensors.setdefault(p, f"parameter_{n}")
         self.all_modules = [m for module in self.modules.values() for m in module.modules()]
-        self.groups = [g for optimizer in self.optimizers.values() for g in optimizer.param_groups]
 
     def fingerprint(self) -> tuple[Any, ...]:
         """What a recorded program took for granted: modes, options, who needs a gradient."""
-        modes = [m.training for m in self.all_modules]
-        needs = [t.requires_grad for t in self.tensors]
-        options = [v for g in self.groups for k, v in g.items() if k not in ("params", "lr")]
-        return (*modes, *needs, *options)
+        groups = [g for o in self.optimizers.values() for g in o.param_groups]
+        options = [v for g in groups for k, v in g.items() if k != "params" and k != "lr"]
+        return *[m.training for m in self.all_modules], *[t.requires_grad for t in self.tensors], *options
 
     def gradients(self) -> tuple[bool, ...]:
         """Which tensors have a gradient."""
@@ -68,27 +66,52 @@ class State:
 
 
 class Slot:
-    """A place that holds an array or number: an attribute, or an entry of a dict or list."""
+    """A place that holds an array or number: an attribute of a Tensor, or an entry of a dict or list."""
 
     def __init__(self, owner: Any, key: Any) -> None:
         self.owner, self.key = owner, key
 
     def get(self) -> Any:
-        return getattr(self.owner, self.key) if isinstance(self.owner, Tensor) else self.owner[self.key]
+        return self.owner[self.key]
 
     def set(self, value: Any) -> None:
-        if isinstance(self.owner, Tensor):
-            setattr(self.owner, self.key, value)
-        else:
-            self.owner[self.key] = value
+        self.owner[self.key] = value
 
 
-class Bound(Slot):
-    """A slot and the Traced array that stands in it while the step is recorded."""
+class Attribute(Slot):
+    def get(self) -> Any:
+        return getattr(self.owner, self.key)
 
-    def __init__(self, owner: Any, key: Any, traced: Traced) -> None:
-        super().__init__(owner, key)
-        self.traced, self.before = traced, self.get()
+    def set(self, value: Any) -> None:
+        setattr(self.owner, self.key, value)
+
+
+class Momentum(Slot):
+    """An entry of what an optimizer keeps for a parameter: `load_state_dict` replaces the whole."""
+
+    def __init__(self, optimizer: Optimizer, tensor: Tensor, key: str) -> None:
+        super().__init__(optimizer, key)
+        self.tensor = tensor
+
+    def get(self) -> Any:
+        return self.owner.state[self.tensor][self.key]
+
+    def set(self, value: Any) -> None:
+        self.owner.state[self.tensor][self.key] = value
+
+
+class Option(Slot):
+    """An option of an optimizer's group."""
+
+    def __init__(self, optimizer: Optimizer, group: int, key: str) -> None:
+        super().__init__(optimizer, key)
+        self.group = group
+
+    def get(self) -> Any:
+        return self.owner.param_groups[self.group][self.key]
+
+    def set(self, value: Any) -> None:
+        self.owner.param_groups[self.group][self.key] = value
 
 
 def flat(array: Array) -> Array:
@@ -100,38 +123,37 @@ def flat(array: Array) -> Array:
     raise CompileError(f"compile: expected state that lies contiguous in memory, found strides {array.strides}")
 
 
-def bind(recorder: Recorder, state: State, phantom: bool) -> list[Bound]:
-    """Put Traced arrays where the step will look for its state.
+def bind(recorder: Recorder, state: State, phantom: bool) -> list[tuple[Slot, Traced, Any]]:
+    """Put Traced arrays where the step will look for its state: (where, the Traced array, what was there).
 
     phantom   also for gradients that are None now: so the program shows whether it depends on them
     """
-    bounds: list[Bound] = []
+    bound: list[tuple[Slot, Traced, Any]] = []
 
-    def put(slot: Slot, name: str, kind: str = "state", array: Any = None) -> None:
-        value = slot.get() if array is None else array
-        traced = recorder.memory(np.asarray(value), kind, name)
-        bound = Bound(slot.owner, slot.key, traced)
-        traced.memory.source = bound
-        bounds.append(bound)
+    def put(slot: Slot, name: str, like: Any = None) -> None:
+        before = slot.get()
+        value = np.asarray(before if like is None else like)
+        number = isinstance(before, int | float)
+        traced = recorder.memory(np.empty_like(value), "number" if number else "state", name, source=slot)
+        bound.append((slot, traced, before))
         slot.set(traced)
 
     for tensor, name in state.tensors.items():
-        data = tensor.data
         if tensor.grad is not None or (phantom and tensor.requires_grad):
-            put(Slot(tensor, "grad"), f"{name}.grad", array=tensor.grad if tensor.grad is not None else np.empty_like(data))
-        put(Slot(tensor, "data"), name)
+            put(Attribute(tensor, "grad"), f"{name}.grad", like=tensor.data if tensor.grad is None else None)
+        put(Attribute(tensor, "data"), name)
     for name, module in state.modules.items():
         for path, members, key in _buffers(module, set()):
             put(Slot(members, key), f"{name}.{path}" if len(state.modules) > 1 else path)
     for optimizer in state.optimizers.values():
         for tensor, entries in optimizer.state.items():
             for key, value in entries.items():
-                kind = "state" if isinstance(value, np.ndarray) else "number"
                 if isinstance(value, np.ndarray | int | float):
-                    put(Slot(entries, key), f"{state.tensors.get(tensor, 'parameter')}.{key}", kind)
-    for n, group in enumerate(state.groups):
-        put(Slot(group, "lr"), "lr" if n == 0 else f"lr_{n}", "number", array=np.float64(group["lr"]))
-    return bounds
+                    put(Momentum(optimizer, tensor, key), f"{state.tensors.get(tensor, 'parameter')}.{key}")
+    rates = [Option(o, n, "lr") for o in state.optimizers.values() for n in range(len(o.param_groups))]
+    for n, slot in enumerate(rates):
+        put(slot, f"lr_{n}" if n else "lr", like=np.float64(slot.get()))
+    return bound
 
 
 def _buffers(module: Module, seen: set[int]) -> Iterator[tuple[str, Any, Any]]:
