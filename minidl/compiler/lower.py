@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler.native import Calls
-from minidl.compiler.plan import Plan, layout, spread
+from minidl.compiler.plan import Plan, spread
 from minidl.compiler.recorder import Reference
-from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced
+from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced, layout
 
 _EXPRESSIONS = {
     "copy": "{0}", "cast": "{0}", "negative": "(-{0})", "abs": "abs({0})", "square": "({0} * {0})",

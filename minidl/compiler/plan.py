@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.compiler.recorder import Recorder
-from minidl.compiler.traced import Memory, Node, Traced
+from minidl.compiler.traced import Memory, Node, Traced, layout
 
 _LINE = 64  # buffers begin at cache lines
 
@@ -73,7 +73,10 @@ class Plan:
                     stored.add(memory)
                 if node.kind in ("reduce", "gather") and memory not in self._scalars:
                     stored.add(memory)
-        return stored | written
+        stored |= written
+        for memory in self._scalars:  # a variable, and a place beside it
+            self._scalars[memory] += "_0" if memory in stored else ""
+        return stored
 
     def _place(self) -> None:
         """Give each stored buffer a place, where no other is that lives at the same time: the first that is free."""
@@ -171,15 +174,6 @@ def _access(x: Traced, shape: tuple[int, ...]) -> tuple[Memory, Any]:
     offset, strides = layout(x)
     steps = spread(strides, x.shape, shape)
     return x.memory, (offset, tuple(s for s, n in zip(steps, shape, strict=True) if n != 1))
-
-
-def layout(x: Traced) -> tuple[int, tuple[int, ...]]:
-    """(offset, strides) of a view in its flat memory, in elements."""
-    size = x.itemsize
-    if x.size == 0:
-        return 0, (0,) * x.ndim
-    at = (x.value.ctypes.data - x.memory.array.ctypes.data) // size
-    return at, tuple(0 if n == 1 else s // size for n, s in zip(x.shape, x.value.strides, strict=True))
 
 
 def spread(strides: Any, shape: Any, to: Any) -> list[int]:

@@ -14,7 +14,7 @@ from minidl.compiler.lower import Lower
 from minidl.compiler.plan import Plan
 from minidl.compiler.recording import Recording
 from minidl.compiler.state import Slot, State, flat
-from minidl.compiler.traced import Memory, Traced
+from minidl.compiler.traced import Memory, Traced, layout
 from minidl.jit import _POOL, get_num_threads, interpreted
 from minidl.tensor import Array, Tensor
 
@@ -186,7 +186,8 @@ class Program:
             return lambda: ring[-1]
         if (whole.T.shape, whole.T.strides) == view:  # as the gradients of weights are
             return lambda: ring[-1].T
-        return lambda: np.lib.stride_tricks.as_strided(ring[-1], o.shape, o.strides)
+        offset = layout(o)[0] * o.itemsize
+        return lambda: np.ndarray(o.shape, o.dtype, ring[-1], offset, o.strides)
 
     def _rebuilt(self, form: Any) -> Any:
         kind = form[0]

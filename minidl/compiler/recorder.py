@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import linecache
 import math
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import minidl
-from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced
+from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced, layout
 from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
 
@@ -28,7 +29,7 @@ class Recorder:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
         self.names: set[str] = {"np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", *keyword.kwlist}
-        self.names.update(KERNELS, (f"i{k}" for k in range(20)))
+        self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self._constants: dict[int, Traced] = {}
         self._known: dict[Any, Traced] = {}  # the same function of the same operands is computed once
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
@@ -217,35 +218,35 @@ class Recorder:
         self.add(Node("write", "write", (value,), writes=(target.memory,), options={"to": target}))
 
     def positions(self, x: Traced, index: Any) -> Any:
-        """Where in the flattened x the elements of x[index] stand: an integer array, of the step or constant."""
+        """Where in the flat memory of x the elements of x[index] stand: integers, of the step or constant."""
         parts = index if isinstance(index, tuple) else (index,)
+        offset, strides = layout(x)
         if not any(isinstance(p, Traced) for p in parts):
-            return np.arange(x.size).reshape(x.shape)[index]
+            return _places(offset, x.shape, strides)[index]
         if any(isinstance(p, Traced) and p.dtype.kind not in "iu" for p in parts) or any(
-            p is None or p is Ellipsis or isinstance(p, slice) and p != slice(None) for p in parts
+            p is None or p is Ellipsis or isinstance(p, slice) for p in parts
         ):
             raise self.error("indexes with a mask or a mixed index of the step", "use ops.where, or integer arrays alone")
-        if any(isinstance(p, slice) for p in parts):
-            raise self.error("mixes slices and integer arrays of the step", "use integer arrays first, alone")
-        inner = x.shape[len(parts) :]
-        found: Any = np.arange(math.prod(inner)).reshape(inner)
-        for axis, p in enumerate(parts):
-            size, stride = x.shape[axis], math.prod(x.shape[axis + 1 :])
+        found: Any = _places(offset, x.shape[len(parts) :], strides[len(parts) :])
+        for p, size, stride in zip(parts, x.shape, strides, strict=False):
             if isinstance(p, Traced):
-                within = ((p >= -size) & (p < size)).all()
-                self.require(within, f"expected an index within axis {axis} of size {size}", kind="IndexError")
+                self.require(((p >= -size) & (p < size)).all(), f"expected indices within an axis of {size}", kind="IndexError")
                 p = p + np.where(p < 0, size, 0)
             else:
                 p = np.arange(size)[np.asarray(p)]
-            found = found + (p * stride).reshape(*p.shape, *(1,) * len(inner))
+            found = found + (p * stride).reshape(*p.shape, *(1,) * (x.ndim - len(parts)))
         return found
+
+    def whole(self, memory: Memory) -> Traced:
+        """All of a memory, flat."""
+        array = memory.array
+        return Traced(self, array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1), memory)
 
     def gather(self, x: Traced, index: Any) -> Traced:
         """x[index], with integer arrays."""
         positions = self.positions(x, index)
-        source = self.operand(x)
-        source = source if source.flags.c_contiguous else source.copy()
-        node = Node("gather", "gather", (source.reshape(-1), self.operand(positions)))
+        self.operand(x)
+        node = Node("gather", "gather", (self.whole(x.memory), self.operand(positions)))
         node.template, node.options = "{}[{}]", {"written": (x, index)}
         node.result = self.buffer(np.shape(positions), x.dtype)
         return self.add(node)
@@ -253,10 +254,8 @@ class Recorder:
     def scatter(self, x: Traced, index: Any, values: Any, add: bool) -> None:
         """x[index] = values, or += with repeated indices adding up."""
         positions = self.positions(x, index)
-        if not x.flags.c_contiguous:
-            raise self.error("assigns to an index of a strided array", "assign to a contiguous one")
         options = {"add": add, "written": (x, index, values), "shape": np.shape(positions)}
-        operands = (x.reshape(-1), self.operand(positions), self.operand(values))
+        operands = (self.whole(x.memory), self.operand(positions), self.operand(values))
         self.add(Node("scatter", "scatter", operands, writes=(x.memory,), options=options))
 
     def call(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
@@ -316,6 +315,14 @@ class Reference:
 
     def __init__(self, name: str, generator: np.random.Generator) -> None:
         self.name, self.generator = name, generator
+
+
+def _places(offset: int, shape: Any, strides: Any) -> Array:
+    """offset + i₀·stride₀ + i₁·stride₁ + … for every index of the shape."""
+    found = np.full(shape, offset, np.int64)
+    for axis, (n, stride) in enumerate(zip(shape, strides, strict=True)):
+        found += (np.arange(n) * stride).reshape(-1, *(1,) * (len(shape) - axis - 1))
+    return found
 
 
 def _axis(axes: tuple[int, ...]) -> Any:

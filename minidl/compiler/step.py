@@ -105,9 +105,9 @@ class Step:
                 self.stats["evicted"] += 1
         self._programs.move_to_end(key)
         self._latest, self._key = program, key[-2:]
-        plain = all(type(a) is np.ndarray for a in args) and not kwargs
+        plain = all(type(a) is np.ndarray and a.ndim > 0 for a in args) and not kwargs
         self._expected = [(a.shape, a.dtype) for a in arrays] if plain else None
-        return program, arrays
+        return program, [a if a.ndim else a.reshape(1) for a in arrays]
 
 
 def _flatten(x: Any, arrays: list[Any]) -> Any:

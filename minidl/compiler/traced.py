@@ -249,6 +249,15 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return known(self.recorder, *args, **kwargs)
 
 
+def layout(x: Traced) -> tuple[int, tuple[int, ...]]:
+    """(offset, strides) of a view in its flat memory, in elements."""
+    size = x.itemsize
+    if x.size == 0:
+        return 0, (0,) * x.ndim
+    at = (x.value.ctypes.data - x.memory.array.ctypes.data) // size
+    return at, tuple(0 if n == 1 else s // size for n, s in zip(x.shape, x.value.strides, strict=True))
+
+
 def _tuple(shape: Any) -> str:
     return f"({', '.join(map(str, shape))})"
 

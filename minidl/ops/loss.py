@@ -201,15 +201,14 @@ def nll(
     check_reduction(reduction, x.shape)
     y = class_labels(labels, x.shape[0], x.shape[1], ignore_index)
     w = _class_weights(weight, x.shape[1], x)
-    counted = y != ignore_index
-    rows, columns = np.flatnonzero(counted), y[counted]
-    losses = np.zeros(x.shape[0], x.dtype)
-    losses[rows] = -w[columns] * x[rows, columns]
+    counted, rows = y != ignore_index, np.arange(x.shape[0])
+    columns = np.where(counted, y, 0)
+    losses = np.where(counted, -w[columns] * x[rows, columns], 0)
     value, spread = _weighted(losses, y, w, ignore_index, reduction)
 
     def gradient(dy: Array) -> Array:
         dx = np.zeros_like(x)
-        dx[rows, columns] = -w[columns] * spread(dy)[rows]
+        dx[rows, columns] = np.where(counted, -w[columns] * spread(dy), 0)
         return dx
 
     return value, (gradient,)
