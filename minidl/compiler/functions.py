@@ -219,6 +219,7 @@ def concatenate(r: Recorder, arrays: Any, axis: Any = 0, **_: Any) -> Any:
     for x in arrays:
         parts.append((y[(*(slice(None),) * axis, slice(at, at + x.shape[axis]))], x))
         at += x.shape[axis]
+    arrays = [x for x in arrays if x.size] or arrays
     return r.copies(parts, y, f"np.concatenate(({', '.join(['{}'] * len(arrays))},), axis={axis})", arrays)
 
 

@@ -20,7 +20,7 @@ class Plan:
 
     def __init__(self, recorder: Recorder, outputs: list[Traced]) -> None:
         self.recorder, self.outputs = recorder, outputs
-        self.nodes = live_nodes(recorder.nodes, outputs)
+        self.nodes = live_nodes(_merged(recorder.nodes, outputs), outputs)
         self.units = _units(self.nodes)
         self._scalars: dict[Memory, str] = {}
         self.stored = self._stored()
@@ -67,16 +67,13 @@ class Plan:
                 memory = node.result.memory
                 one = memory.array.size == 1 and node.kind in ("map", "reduce", "gather", "call") and memory not in written
                 alone = node.kind != "map" or node.result.size == 1
-                if one and alone:
+                if one and alone and memory not in stored:
                     self._scalars[memory] = memory.name
                 if node.kind in ("scan", "copies", "scatter") or (memory in elsewhere and memory not in self._scalars):
                     stored.add(memory)
                 if node.kind in ("reduce", "gather") and memory not in self._scalars:
                     stored.add(memory)
-        stored |= written
-        for memory in self._scalars:  # a variable, and a place beside it
-            self._scalars[memory] += "_0" if memory in stored else ""
-        return stored
+        return stored | written
 
     def _place(self) -> None:
         """Give each stored buffer a place, where no other is that lives at the same time: the first that is free."""
@@ -120,6 +117,23 @@ class Plan:
 def _targets(node: Node) -> list[Traced]:
     to = node.options.get("to")
     return to if isinstance(to, list) else [to] if isinstance(to, Traced) else []
+
+
+def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
+    """Without the nodes that compute what an earlier one has, if neither result is changed later or leaves the step."""
+    leaving = {id(out.memory) for out in outputs}
+    first: dict[Any, Node] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        result = node.result
+        if node.key is not None and result is not None and result.memory.version == 0 and id(result.memory) not in leaving:
+            key = (node.key, *(id(o.memory) for o in node.operands if isinstance(o, Traced)))
+            earlier = first.setdefault(key, node)
+            if earlier is not node and earlier.result is not None:
+                result.made_in.twin = earlier.result.memory
+                continue
+        kept.append(node)
+    return kept
 
 
 def live_nodes(nodes: list[Node], outputs: list[Traced]) -> list[Node]:

@@ -14,6 +14,7 @@ from minidl.compiler.lower import Lower
 from minidl.compiler.plan import Plan
 from minidl.compiler.recording import Recording
 from minidl.compiler.state import Slot, State, flat
+from minidl.compiler.text import Text
 from minidl.compiler.traced import Memory, Traced, layout
 from minidl.jit import _POOL, get_num_threads, interpreted
 from minidl.tensor import Array, Tensor
@@ -119,6 +120,7 @@ class Program:
         self.counts_out = [(slot, *self.numbers_out[id(number)]) for slot, number in made.numbers]
         self.gradients = [(tensor, self._giver(grad)) for tensor, grad in made.gradients]
         self.outputs = [self._giver(o) for o in made.outputs]
+        self.text = Text(plan, self.inputs, made.all_outputs)
         self.lock = threading.Lock()
         self._built: dict[bool, Callable[..., Any]] = {}
         self.parallel = None
@@ -170,7 +172,7 @@ class Program:
             slot.set((self.floats if is_float else self.integers).item(at))
         for tensor, value in self.gradients:
             tensor.grad = value()
-        return self._rebuilt(self.made.result)
+        return self._rebuilt(self.made.result, self.outputs)
 
     def _giver(self, o: Traced | None) -> Callable[[], Any]:
         """A function that gives the array that `o` is after a call."""
@@ -189,16 +191,16 @@ class Program:
         offset = layout(o)[0] * o.itemsize
         return lambda: np.ndarray(o.shape, o.dtype, ring[-1], offset, o.strides)
 
-    def _rebuilt(self, form: Any) -> Any:
+    def _rebuilt(self, form: Any, outputs: list[Callable[[], Any]]) -> Any:
         kind = form[0]
         if kind == "tensor":
-            return Tensor(self.outputs[form[1]]())
+            return Tensor(outputs[form[1]]())
         if kind == "array":
-            return self.outputs[form[1]]()
+            return outputs[form[1]]()
         if kind == "sequence":
-            return form[1](map(self._rebuilt, form[2]))
+            return form[1](self._rebuilt(f, outputs) for f in form[2])
         if kind == "dict":
-            return {k: self._rebuilt(f) for k, f in form[1].items()}
+            return {k: self._rebuilt(f, outputs) for k, f in form[1].items()}
         return form[1]
 
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
@@ -209,6 +211,18 @@ class Program:
                 values = [given[id(a.memory)].reshape(a.shape) if isinstance(a, Traced) else a for a in args]
                 return type(error)(f"{message}, {found(*values)}")
         return error
+
+    def python(self, arrays: list[Any]) -> Any:
+        """The same call, by the readable source."""
+        made = self.made
+        state = {m.name: m.source.get() for m in self.text.state}
+        given = [a.reshape(m.array.shape) for a, m in zip(arrays, self.inputs, strict=True)]
+        values = dict(zip(map(id, made.all_outputs), self.text.function()(*given, *self.generators, **state), strict=True))
+        for slot, number in made.numbers:
+            slot.set(values[id(number)].item())
+        for tensor, grad in made.gradients:
+            tensor.grad = None if grad is None else values[id(grad)]
+        return self._rebuilt(made.result, [lambda v=values[id(o)], o=o: np.asarray(v, o.dtype) for o in made.outputs])
 
     # -------------------------------------------------------------------------------- compilation
 

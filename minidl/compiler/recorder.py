@@ -28,10 +28,10 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
+        self.ended = False  # has the function returned?
         self.names: set[str] = {"np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self._constants: dict[int, Traced] = {}
-        self._known: dict[Any, Traced] = {}  # the same function of the same operands is computed once
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
 
@@ -45,6 +45,15 @@ class Recorder:
             name = next(f"{name}_{n}" for n in range(2, sys.maxsize) if f"{name}_{n}" not in self.names)
         self.names.add(name)
         return name
+
+    def rename(self, memory: Memory, name: str) -> None:
+        """Give a memory this name, and the one that had it another."""
+        for other in self.memories:
+            if other.name == name and other is not memory:
+                other.name = self.unique(f"{name}_part")
+        self.names.discard(memory.name)
+        self.names.add(name)
+        memory.name = name
 
     def memory(self, array: Array, kind: str, name: str, source: Any = None) -> Traced:
         """A Traced array that stands for the whole of a new block of memory."""
@@ -82,6 +91,8 @@ class Recorder:
 
     def place(self) -> tuple[str, str, str]:
         """(phase, op, a name for what is computed): found in the frames of the engine that are active now."""
+        if self.ended:
+            return "end", "", "result"
         frame = sys._getframe(1)
         while frame is not None:
             code = frame.f_code
@@ -130,17 +141,13 @@ class Recorder:
             memory.readable = True
         return node.result
 
-    def _once(self, node: Node) -> Any:
-        """Add a node without effects, unless it is there already."""
-        parts = [_identity(o) for o in node.operands]
+    def _pure(self, node: Node) -> Any:
+        """Add a node without effects: the same function of the same operands is computed once."""
         result = node.result
-        key = (node.kind, node.function, *parts, repr(node.options), node.template, result.shape, result.dtype)  # type: ignore[union-attr]
-        if key not in self._known:
-            self._known[key] = self.add(node)
-        elif node.result is not None:
-            self.memories.remove(node.result.memory)
-            self.names.discard(node.result.memory.name)
-        return self._known[key]
+        assert result is not None
+        parts = [_identity(o) for o in node.operands]
+        node.key = (node.kind, node.function, *parts, repr(node.options), node.template, result.shape, str(result.dtype))
+        return self.add(node)
 
     def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
             shape: Any = None) -> Traced:  # fmt: skip
@@ -150,7 +157,7 @@ class Recorder:
             shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, Traced) else x.shape for x in values))
         node = Node("map", function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
         node.result = self.buffer(shape, dtype)
-        return self._once(node)
+        return self._pure(node)
 
     def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Traced:
         values = [self.operand(x) for x in inputs]
@@ -187,7 +194,7 @@ class Recorder:
         node.options["loop"] = np.dtype(dtype or (like.dtype if function in ("sum", "mean", "prod") else x.dtype))
         node.template = f"np.{function}({', '.join(['{}', *written])})"
         node.result = self.buffer(shape, like.dtype)
-        return self._once(node)
+        return self._pure(node)
 
     def scan(self, function: str, x: Any, axis: Any, dtype: Any = None) -> Traced:
         """cumsum or cumprod along an axis."""
@@ -198,7 +205,7 @@ class Recorder:
         written = f", dtype=np.{np.dtype(dtype).name}" if dtype is not None else ""
         node = Node("scan", function, (x,), options={"axis": axis}, template=f"np.{function}({{}}, axis={axis}{written})")
         node.result = self.buffer(x.shape, like.dtype)
-        return self._once(node)
+        return self._pure(node)
 
     def copies(self, parts: list[tuple[Traced, Any]], result: Traced, template: str, operands: Sequence[Any]) -> Traced:
         """`result`, put together: (view of it, what is copied there). Elements that no part covers are not defined."""
@@ -330,8 +337,7 @@ def _axis(axes: tuple[int, ...]) -> Any:
 
 
 def _identity(x: Any) -> Any:
-    """What tells an operand from another."""
+    """What tells an operand from another in the same memory."""
     if not isinstance(x, Traced):
         return type(x), repr(x)
-    at = x.value.ctypes.data if x.size else 0
-    return id(x.memory), x.memory.version, at, x.shape, x.value.strides, str(x.dtype)
+    return x.memory.version, layout(x), x.shape, str(x.dtype)

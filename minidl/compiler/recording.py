@@ -64,6 +64,7 @@ class Recording:
         try:
             with kernels_recorded(r):
                 result = function(*args, **kwargs)
+                r.ended = True
                 self.outputs: list[Traced] = []
                 self.result = self._results(result)
                 self._changes()
@@ -88,6 +89,7 @@ class Recording:
         """What the function left in the places of its state: values to store there, numbers to hand back."""
         self.numbers: list[tuple[Slot, Traced]] = []
         self.gradients: list[tuple[Tensor, Traced | None]] = []
+        names = {slot.owner: traced.memory.name for slot, traced, _ in self.bound if slot.key == "data"}
         before = {slot.owner: traced for slot, traced, _ in self.bound if slot.key == "grad"}
         for slot, traced, _ in self.bound:
             now = slot.get()
@@ -109,6 +111,7 @@ class Recording:
                     whole = grad.memory.kind == "buffer" and grad.size == grad.memory.array.size and 0 not in grad.strides
                     taken = any(grad.memory is g.memory for _, g in self.gradients if g is not None)
                     grad = grad if whole and not taken else grad.copy()
+                    self.recorder.rename(grad.memory, f"d_{names[tensor]}")
                 self.gradients.append((tensor, grad))
                 tensor.grad = None
 

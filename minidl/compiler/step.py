@@ -58,7 +58,12 @@ class Step:
     @property
     def source(self) -> str:
         """The recorded step, to be read. RuntimeError before the first call."""
-        return self._recorded().source
+        return self._recorded().text.source
+
+    def python(self, *args: Any, **kwargs: Any) -> Any:
+        """The step, as its `source` runs in Python: slower, with the same effects, for a debugger to walk through."""
+        program, arrays = self._program(args, kwargs)
+        return program.python(arrays)
 
     @property
     def loops(self) -> str:

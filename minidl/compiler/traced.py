@@ -35,6 +35,7 @@ class Memory:
     version: int = 0  # how often it has been written to
     source: Any = None  # of state and constants: whatever it is bound to at each call
     readable: bool = True  # does it hold anything yet?
+    twin: Memory | None = None  # another that holds the same, and stands for this one
 
     @property
     def number(self) -> bool:
@@ -59,6 +60,7 @@ class Node:
     writes: tuple[Memory, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     template: str = ""  # how it reads, with {} for each operand
+    key: Any = None  # of a node without effects: nodes of one key compute the same
     phase: str = "forward"
     op: str = ""
 
@@ -80,15 +82,20 @@ SYMBOLS = {
 class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     """An array of the program. `memory` is where it lies; it may be a view of a part of that."""
 
-    __slots__ = ("memory", "parent", "recorder", "template", "value")
+    __slots__ = ("made_in", "parent", "recorder", "template", "value")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
     def __init__(
         self, recorder: Recorder, value: Array, memory: Memory, template: str = "", parent: Traced | None = None
     ) -> None:
-        self.recorder, self.value, self.memory = recorder, value, memory
+        self.recorder, self.value, self.made_in = recorder, value, memory
         self.template, self.parent = template, parent  # of a view: how it is written, given what it is a view of
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that it is in, or the twin of that."""
+        return self.made_in.twin or self.made_in
 
     # What is known while recording: everything but the elements.
     shape = property(lambda self: self.value.shape)
@@ -254,12 +261,12 @@ def layout(x: Traced) -> tuple[int, tuple[int, ...]]:
     size = x.itemsize
     if x.size == 0:
         return 0, (0,) * x.ndim
-    at = (x.value.ctypes.data - x.memory.array.ctypes.data) // size
+    at = (x.value.ctypes.data - x.made_in.array.ctypes.data) // size
     return at, tuple(0 if n == 1 else s // size for n, s in zip(x.shape, x.value.strides, strict=True))
 
 
 def _tuple(shape: Any) -> str:
-    return f"({', '.join(map(str, shape))})"
+    return f"({', '.join(map(str, shape)) or '()'})"
 
 
 def _is_basic(index: Any) -> bool:

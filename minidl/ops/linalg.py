@@ -130,7 +130,7 @@ def matmul_panel(
 
 @kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))
 def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
-    """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j], with a[n, i, k] the element n·a_batch + i·a_row + k·a_column of a.
+    """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j]   where a[n, i, k] is the element n·a_batch + i·a_row + k·a_column of a.
 
     a, b (…, K, N), c (…, M, N): C order, of 2 or 3 axes. A is addressed by strides, so that transposing it costs
     little; b_batch is K·N, or 0 where all share one B.
