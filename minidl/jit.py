@@ -140,7 +140,10 @@ class Kernel:
 def kernel(py_func: Callable[..., Any]) -> Kernel: ...
 @overload
 def kernel(
-    *, parallel: Callable[..., bool] | None = None, fma: bool = False, emitted: str | None = None,
+    *,
+    parallel: Callable[..., bool] | None = None,
+    fma: bool = False,
+    emitted: str | None = None,
     updates: Iterable[str] = (),
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(

@@ -35,7 +35,16 @@ def _plain(x: Any) -> Any:
     return type(x)(map(_plain, x)) if isinstance(x, tuple | list) else x
 
 
-for _name in ("shape", "ndim", "size", "result_type", "iscomplexobj", "may_share_memory", "can_cast", "min_scalar_type"):
+for _name in (
+    "shape",
+    "ndim",
+    "size",
+    "result_type",
+    "iscomplexobj",
+    "may_share_memory",
+    "can_cast",
+    "min_scalar_type",
+):
     FUNCTIONS[_name] = lambda r, *args, _name=_name, **kwargs: getattr(np, _name)(
         *map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()}
     )
@@ -51,14 +60,18 @@ def empty(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: A
 
 
 @_known
-def empty_like(r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Traced:
+def empty_like(
+    r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Traced:
     return empty(r, x.shape if shape is None else shape, dtype or x.dtype)
 
 
 @_known
 def full(r: Recorder, shape: Any, value: Any, dtype: Any = None, order: str = "C", like: Any = None) -> Traced:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    kind = np.dtype(dtype) if dtype is not None else value.dtype if isinstance(value, Traced) else np.asarray(value).dtype
+    kind = (
+        np.dtype(dtype) if dtype is not None else value.dtype if isinstance(value, Traced) else np.asarray(value).dtype
+    )
     if not isinstance(value, Traced):
         value = kind.type(value)
     name = {0: "zeros", 1: "ones"}.get(value) if not isinstance(value, Traced) else None
@@ -79,7 +92,9 @@ def ones(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: An
 
 
 def _like(value: Any) -> Callable[..., Traced]:
-    def function(r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Traced:
+    def function(
+        r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+    ) -> Traced:
         return full(r, x.shape if shape is None else shape, value, dtype or x.dtype)
 
     return function
@@ -93,7 +108,9 @@ def full_like(r: Recorder, x: Any, value: Any, dtype: Any = None, order: str = "
     return full(r, x.shape if shape is None else shape, value, dtype or x.dtype)
 
 
-def array(r: Recorder, x: Any, dtype: Any = None, copy: Any = True, order: str = "K", like: Any = None, **_: Any) -> Any:
+def array(
+    r: Recorder, x: Any, dtype: Any = None, copy: Any = True, order: str = "K", like: Any = None, **_: Any
+) -> Any:
     x = _array(r, x)
     if dtype is not None and np.dtype(dtype) != x.dtype:
         return x.astype(dtype)
@@ -135,7 +152,9 @@ def copyto(r: Recorder, dst: Traced, src: Any, casting: str = "same_kind", where
 
 
 def _reduction(name: str) -> Callable[..., Any]:
-    def function(r: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    def function(
+        r: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False
+    ) -> Any:
         return r.reduce(name, x, axis, keepdims, dtype)
 
     return function

@@ -144,9 +144,7 @@ class Lower:
             return
         self.open(outer)
         acc = scalar or "total"
-        here = self.plan.scalar(x.memory) or (
-            f"{x.memory.name}[{_at(offset, [*outer_x, *inner_x])}]"
-        )
+        here = self.plan.scalar(x.memory) or (f"{x.memory.name}[{_at(offset, [*outer_x, *inner_x])}]")
         zero = {"sum": "0", "mean": "0", "prod": "1", "any": "False", "all": "True"}.get(function)
         if function == "argmax":
             self.argmax(x, inner, inner_x, outer_x, offset, acc, len(outer))
@@ -230,7 +228,9 @@ class Lower:
         if result.size:
             self.open(list(at.shape))
             where = f"{at.memory.name}[{_at(offset, strides)}]"
-            self.put(f"{result.memory.name}[{_at(0, _c_strides(at.shape))}] = {x.memory.name}[{layout(x)[0]} + {where}]")
+            self.put(
+                f"{result.memory.name}[{_at(0, _c_strides(at.shape))}] = {x.memory.name}[{layout(x)[0]} + {where}]"
+            )
             self.close(list(at.shape))
 
     def index(self, at: Any) -> str:

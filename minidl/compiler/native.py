@@ -7,7 +7,6 @@ so compiling a step takes the time that its own few loops take.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,19 @@ Signature = tuple[Any, ...]  # for each argument of a kernel: (dtype, ndim), a d
 Calls = dict[str, tuple[Kernel, bool, Signature]]  # name in the text → kernel, may it use threads, signature
 
 
-def build(text: str, calls: Calls, threads: bool) -> Callable[..., Any]:
-    """The function `step` of the text, compiled or, where Numba is disabled, as Python."""
-    scope: dict[str, Any] = {"np": np}
+def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Signature]] | None = None) -> Any:
+    """The one function that the text defines, compiled or, where Numba is disabled, as Python.
+
+    built   other functions that were built here, with the signatures under which the text calls them
+    """
+    others, scope = built or {}, {"np": np}
+    name = text[4 : text.index("(")]
     if interpreted():
-        scope.update((name, kernel.py_func) for name, (kernel, _, _) in calls.items())
+        scope.update((called, kernel.py_func) for called, (kernel, _, _) in calls.items())
+        scope.update((called, function) for called, (function, _) in others.items())
         scope["flat"] = lambda array, size, dtype: array
-        exec(compile(text, "<minidl step>", "exec"), scope)
-        return scope["step"]  # type: ignore[no-any-return]
+        exec(compile(text, f"<minidl {name}>", "exec"), scope)
+        return scope[name]
     import numba
 
     from minidl import kernel_cache
@@ -34,17 +38,18 @@ def build(text: str, calls: Calls, threads: bool) -> Callable[..., Any]:
 
     scope["flat"] = linking.flat
     symbols = []
-    for name, (kernel, parallel, signature) in calls.items():
-        compiled = linking.overload(kernel.threaded if parallel and threads else kernel.serial, signature)
+    found = [(n, k.threaded if may and threads else k.serial, signature) for n, (k, may, signature) in calls.items()]
+    for called, dispatcher, signature in (*found, *((n, *other) for n, other in others.items())):
+        compiled = linking.overload(dispatcher, signature)
         symbols.append(compiled.fndesc.llvm_func_name)
-        scope[name] = linking.linked(compiled)
+        scope[called] = linking.linked(compiled)
     digest = hashlib.sha256(repr((text, symbols)).encode()).hexdigest()[:20]
-    exec(compile(text, f"<minidl step {digest}>", "exec"), scope)
-    function: Callable[..., Any] = scope["step"]
-    function.__qualname__, function.__module__ = f"step_{digest}", __name__
-    dispatcher: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")(function)
-    kernel_cache.attach(dispatcher, function)
-    return dispatcher
+    exec(compile(text, f"<minidl {name} {digest}>", "exec"), scope)
+    function: Any = scope[name]
+    function.__qualname__, function.__module__ = f"{name}_{digest}", __name__
+    made = numba.njit(nogil=True, error_model="numpy")(function)
+    kernel_cache.attach(made, function)
+    return made
 
 
 def addresses(arrays: list[Array]) -> Any:
@@ -56,9 +61,14 @@ def address(array: Array) -> Any:
     return array if interpreted() else array.ctypes.data
 
 
-def parameters(inputs: list[Any], generators: list[Any]) -> Any:
-    """The types with which a step is called."""
+def parameters(inputs: list[Any], generators: list[Any]) -> Signature:
+    """The signature of a step."""
+    fixed = [(np.dtype(np.int64), 1), (np.dtype(np.float64), 1), (np.dtype(np.int64), 1)]
+    return (*fixed, *((m.array.dtype, max(m.array.ndim, 1)) for m in inputs), *generators)
+
+
+def prepare(build: Any, signature: Signature) -> None:
+    """Compile what was built for this signature, unless it is compiled."""
     from minidl.compiler import linking
 
-    fixed = [(np.dtype(np.int64), 1), (np.dtype(np.float64), 1), (np.dtype(np.int64), 1)]
-    return linking.types_of((*fixed, *((m.array.dtype, max(m.array.ndim, 1)) for m in inputs), *generators))
+    linking.overload(build, signature)

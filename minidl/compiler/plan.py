@@ -65,7 +65,11 @@ class Plan:
                 if node.result is None:
                     continue
                 memory = node.result.memory
-                one = memory.array.size == 1 and node.kind in ("map", "reduce", "gather", "call") and memory not in written
+                one = (
+                    memory.array.size == 1
+                    and node.kind in ("map", "reduce", "gather", "call")
+                    and memory not in written
+                )
                 alone = node.kind != "map" or node.result.size == 1
                 if one and alone and memory not in stored:
                     self._scalars[memory] = memory.name
@@ -126,7 +130,12 @@ def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
     kept: list[Node] = []
     for node in nodes:
         result = node.result
-        if node.key is not None and result is not None and result.memory.version == 0 and id(result.memory) not in leaving:
+        if (
+            node.key is not None
+            and result is not None
+            and result.memory.version == 0
+            and id(result.memory) not in leaving
+        ):
             key = (node.key, *(id(o.memory) for o in node.operands if isinstance(o, Traced)))
             earlier = first.setdefault(key, node)
             if earlier is not node and earlier.result is not None:

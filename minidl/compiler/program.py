@@ -115,11 +115,15 @@ class Program:
         lines += [f"{m.name} = {m.array.dtype.name}s[{at}:{at + m.array.size}]" for m, at in plan.offsets.items()]
         generators = [name for name, _ in self.recorder.generators.values()]
         parameters = ["memory", "floats", "integers", *(m.name for m in self.inputs), *generators]
-        self.loops = "\n    ".join([f"def step({', '.join(parameters)}):", *lines, *(b[4:] for b in body), *ending]) + "\n"
-        self.generators = [g for _, g in self.recorder.generators.values()]
+        self.loops = (
+            "\n    ".join([f"def step({', '.join(parameters)}):", *lines, *(b[4:] for b in body), *ending]) + "\n"
+        )
+        self.generators: list[Any] = [g for _, g in self.recorder.generators.values()]
+        self.signature = native.parameters(self.inputs, self.generators)
         self.counts_out = [(slot, *self.numbers_out[id(number)]) for slot, number in made.numbers]
         self.gradients = [(tensor, self._giver(grad)) for tensor, grad in made.gradients]
         self.outputs = [self._giver(o) for o in made.outputs]
+        self.reads_gradients = bool(made.gradients_read())
         self.text = Text(plan, self.inputs, made.all_outputs)
         self.lock = threading.Lock()
         self._built: dict[bool, Callable[..., Any]] = {}
@@ -217,7 +221,9 @@ class Program:
         made = self.made
         state = {m.name: m.source.get() for m in self.text.state}
         given = [a.reshape(m.array.shape) for a, m in zip(arrays, self.inputs, strict=True)]
-        values = dict(zip(map(id, made.all_outputs), self.text.function()(*given, *self.generators, **state), strict=True))
+        values = dict(
+            zip(map(id, made.all_outputs), self.text.function()(*given, *self.generators, **state), strict=True)
+        )
         for slot, number in made.numbers:
             slot.set(values[id(number)].item())
         for tensor, grad in made.gradients:
@@ -230,7 +236,7 @@ class Program:
         """Compile now, for as many threads as there are."""
         build = self._build(self.threads and get_num_threads() > 1)
         if not interpreted():
-            build.compile(native.parameters(self.inputs, self.generators))  # type: ignore[attr-defined]
+            native.prepare(build, self.signature)
 
     @property
     def serial(self) -> Callable[..., Any]:

@@ -29,7 +29,18 @@ class Recorder:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
         self.ended = False  # has the function returned?
-        self.names: set[str] = {"np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", *keyword.kwlist}
+        self.names: set[str] = {
+            "np",
+            "flat",
+            "step",
+            "memory",
+            "floats",
+            "integers",
+            "total",
+            "top",
+            "v",
+            *keyword.kwlist,
+        }
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self._constants: dict[int, Traced] = {}
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
@@ -70,7 +81,9 @@ class Recorder:
             if not (array.flags.c_contiguous or array.flags.f_contiguous) or not array.flags.writeable:
                 array = np.array(array)
             first = array.flat[0] if array.size else 0
-            kind = {0: "zeros", 1: "ones"}.get(first, "constant") if array.size and (array == first).all() else "constant"
+            kind = (
+                {0: "zeros", 1: "ones"}.get(first, "constant") if array.size and (array == first).all() else "constant"
+            )
             self._constants[id(array)] = self.memory(array, "constant", kind, source=array)
         return self._constants[id(array)]
 
@@ -146,7 +159,15 @@ class Recorder:
         result = node.result
         assert result is not None
         parts = [_identity(o) for o in node.operands]
-        node.key = (node.kind, node.function, *parts, repr(node.options), node.template, result.shape, str(result.dtype))
+        node.key = (
+            node.kind,
+            node.function,
+            *parts,
+            repr(node.options),
+            node.template,
+            result.shape,
+            str(result.dtype),
+        )
         return self.add(node)
 
     def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
@@ -203,7 +224,9 @@ class Recorder:
         axis = np.lib.array_utils.normalize_axis_index(axis or 0, x.ndim)
         like = getattr(np, function)(np.ones(1, x.dtype), dtype=dtype)
         written = f", dtype=np.{np.dtype(dtype).name}" if dtype is not None else ""
-        node = Node("scan", function, (x,), options={"axis": axis}, template=f"np.{function}({{}}, axis={axis}{written})")
+        node = Node(
+            "scan", function, (x,), options={"axis": axis}, template=f"np.{function}({{}}, axis={axis}{written})"
+        )
         node.result = self.buffer(x.shape, like.dtype)
         return self._pure(node)
 
@@ -233,11 +256,15 @@ class Recorder:
         if any(isinstance(p, Traced) and p.dtype.kind not in "iu" for p in parts) or any(
             p is None or p is Ellipsis or isinstance(p, slice) for p in parts
         ):
-            raise self.error("indexes with a mask or a mixed index of the step", "use ops.where, or integer arrays alone")
+            raise self.error(
+                "indexes with a mask or a mixed index of the step", "use ops.where, or integer arrays alone"
+            )
         found: Any = _places(offset, x.shape[len(parts) :], strides[len(parts) :])
         for p, size, stride in zip(parts, x.shape, strides, strict=False):
             if isinstance(p, Traced):
-                self.require(((p >= -size) & (p < size)).all(), f"expected indices within an axis of {size}", kind="IndexError")
+                self.require(
+                    ((p >= -size) & (p < size)).all(), f"expected indices within an axis of {size}", kind="IndexError"
+                )
                 p = p + np.where(p < 0, size, 0)
             else:
                 p = np.arange(size)[np.asarray(p)]
@@ -290,7 +317,9 @@ class Recorder:
         )
         returns = kernel.py_func.__annotations__.get("return")
         if returns not in (None, "None"):
-            node.result = self.buffer((), {"bool": bool, "int": np.int64, "float": np.float64}[returns], kernel.__name__)
+            node.result = self.buffer(
+                (), {"bool": bool, "int": np.int64, "float": np.float64}[returns], kernel.__name__
+            )
             return self.add(node)
         self.add(node)
         return None

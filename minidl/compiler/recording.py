@@ -15,6 +15,7 @@ from minidl.compiler.traced import CompileError, Traced
 from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Tensor
 
+
 @contextlib.contextmanager
 def kernels_recorded(recorder: Recorder) -> Iterator[None]:
     """Within the block, kernels that are handed Traced arrays write their calls down."""
@@ -76,7 +77,11 @@ class Recording:
         if isinstance(x, Tensor | Traced | np.ndarray):
             data = x.data if isinstance(x, Tensor) else x
             data = data if isinstance(data, Traced) else self.recorder.constant(np.asarray(data))
-            whole = data.memory.kind == "buffer" and data.parent is None and data.memory not in [o.memory for o in self.outputs]
+            whole = (
+                data.memory.kind == "buffer"
+                and data.parent is None
+                and data.memory not in [o.memory for o in self.outputs]
+            )
             self.outputs.append(data if whole else data.copy())
             return "tensor" if isinstance(x, Tensor) else "array", len(self.outputs) - 1
         if isinstance(x, tuple | list):
@@ -108,7 +113,9 @@ class Recording:
             grad: Any = tensor.grad
             if grad is not before.get(tensor):
                 if isinstance(grad, Traced):
-                    whole = grad.memory.kind == "buffer" and grad.size == grad.memory.array.size and 0 not in grad.strides
+                    whole = (
+                        grad.memory.kind == "buffer" and grad.size == grad.memory.array.size and 0 not in grad.strides
+                    )
                     taken = any(grad.memory is g.memory for _, g in self.gradients if g is not None)
                     grad = grad if whole and not taken else grad.copy()
                     self.recorder.rename(grad.memory, f"d_{names[tensor]}")

@@ -183,7 +183,9 @@ def _reach(function: Any) -> Iterator[tuple[str, Any]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, Module | Optimizer) or (isinstance(thing, Tensor) and thing.is_leaf and thing.dtype in FLOATS):
+        if isinstance(thing, Module | Optimizer) or (
+            isinstance(thing, Tensor) and thing.is_leaf and thing.dtype in FLOATS
+        ):
             yield name, thing
             continue
         stack.extend(_inside(name, thing))

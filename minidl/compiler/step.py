@@ -14,7 +14,8 @@ import numpy as np
 from minidl.compiler.program import Program, record
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
-from minidl.tensor import Tensor
+from minidl.data.loader import Loader
+from minidl.tensor import Array, Tensor
 
 MOST_PROGRAMS = 8
 
@@ -30,11 +31,18 @@ class Step:
     def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function, self.fallback = function, fallback
-        self.stats: dict[str, Any] = {"recorded": 0, "calls": 0, "evicted": 0, "record_seconds": 0.0, "compile_seconds": 0.0}
+        self.stats: dict[str, Any] = {
+            "recorded": 0,
+            "calls": 0,
+            "evicted": 0,
+            "record_seconds": 0.0,
+            "compile_seconds": 0.0,
+        }
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._state: State | None = None
         self._latest: Program | None = None
         self._eager = False
+        self._epoch: Any = None
         self._key: Any = None  # of the latest: modes and options, and which gradients there were if that matters
         self._expected: list[Any] | None = None  # the shapes and dtypes of its arguments, if they are arrays
 
@@ -54,6 +62,47 @@ class Step:
             return self.function(*args, **kwargs)
         self.stats["calls"] += 1
         return program(arrays)
+
+    def run(self, loader: Loader, progress: Callable[[int], Any] | None = None) -> Array:
+        """Step through one epoch of a `data.Loader` in machine code: what each step returned, if that is a number.
+
+        progress   called about ten times a second with the number of examples since the last call. Then Ctrl-C
+                   works, too: between two steps. What is left after the whole batches is a call of its own.
+
+        TypeError: no Loader. ValueError: an empty one.
+        """
+        if not isinstance(loader, Loader):
+            raise TypeError(f"run: expected a minidl.data.Loader, found {type(loader).__name__}")
+        order, size = loader.order(), loader.batch_size
+        if not len(loader):
+            raise ValueError(f"run: expected at least one batch of {size}, found {len(order)} examples")
+        whole = len(order) // size if not self._eager else 0
+        losses = []
+        if whole:
+            losses.append(self._run_whole(loader, order[: whole * size], progress))
+        for first in range(whole * size, len(loader) * size, size):
+            batch = loader.batch(order[first : first + size])
+            value = self(*(batch if isinstance(batch, tuple) else (batch,)))
+            single = getattr(value, "size", 0) == 1
+            losses.append(np.full(1, value.item() if single else np.nan))
+            if progress is not None:
+                progress(len(order[first : first + size]))
+        return np.concatenate(losses)
+
+    def _run_whole(self, loader: Loader, order: Array, progress: Any) -> Array:
+        from minidl.compiler.epoch import Epoch
+
+        batch = loader.batch(order[: loader.batch_size])
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        program, arrays = self._program(batch, {})
+        if program.reads_gradients:
+            raise CompileError("run: the step reads gradients from before it; call it batch by batch")
+        with program.lock:
+            if self._epoch is None or self._epoch.loader is not loader or self._epoch.program is not program:
+                self._epoch = Epoch(program, loader, arrays)
+            losses = self._epoch.run(order, progress)
+        self.stats["calls"] += len(losses)
+        return losses
 
     @property
     def source(self) -> str:

@@ -146,8 +146,10 @@ class Text:
         kernel: Kernel = node.function
         self.scope[kernel.__name__] = kernel
         for memory in node.writes:
-            if memory.kind == "buffer" and memory not in self.made and memory.version == sum(
-                memory in other.writes for other in self.plan.nodes
+            if (
+                memory.kind == "buffer"
+                and memory not in self.made
+                and memory.version == sum(memory in other.writes for other in self.plan.nodes)
             ):
                 self.made.add(memory)
                 self.put(f"{memory.name} = np.empty({memory.array.shape}, np.{memory.array.dtype.name})")
@@ -169,7 +171,11 @@ def _used_once(nodes: list[Node], results: list[Traced]) -> dict[Node, int]:
     kept = {o.memory for o in results}
     for n, node in enumerate(nodes):
         written = node.options.get("written", ())
-        for o in (*node.operands, *written, *(written[1] if len(written) > 1 and isinstance(written[1], tuple) else ())):
+        for o in (
+            *node.operands,
+            *written,
+            *(written[1] if len(written) > 1 and isinstance(written[1], tuple) else ()),
+        ):
             if isinstance(o, Traced):
                 users.setdefault(o.memory, []).append(n)
         targets = node.options.get("to")

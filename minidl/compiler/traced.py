@@ -180,7 +180,9 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ------------------------------------------------------------------------------------ copies
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> Any:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
+    ) -> Any:
         dtype = np.dtype(dtype)
         if dtype == self.dtype:
             return self.copy() if copy else self

@@ -64,19 +64,24 @@ class Loader:
         self.generator = np.random.default_rng(seed) if seed is not None else None
         # Images in the one form that the kernel takes: C order, writable.
         self.arrays = [np.require(a, requirements=("C", "A", "W")) if _are_images(a) else a for a in self.arrays]
-        self._affine = [_affine(a, mean, std) if _are_images(a) else None for a in self.arrays]
+        self.affine = [_affine(a, mean, std) if _are_images(a) else None for a in self.arrays]
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.arrays[0]), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
-        n = len(self.arrays[0])
-        order = (self.generator or default_generator()).permutation(n) if self.shuffle else np.arange(n)
-        return (self._batch(order[i * self.batch_size : (i + 1) * self.batch_size]) for i in range(len(self)))
+        order = self.order()
+        return (self.batch(order[i * self.batch_size : (i + 1) * self.batch_size]) for i in range(len(self)))
 
-    def _batch(self, indices: Array) -> Any:
-        batch = tuple(_take(a, affine, indices) for a, affine in zip(self.arrays, self._affine, strict=True))
+    def order(self) -> Array:
+        """The examples' numbers in the order of the next iteration: a new one each time if it shuffles."""
+        n = len(self.arrays[0])
+        return (self.generator or default_generator()).permutation(n) if self.shuffle else np.arange(n)
+
+    def batch(self, indices: Array) -> Any:
+        """The examples of these numbers, as a batch."""
+        batch = tuple(_take(a, affine, indices) for a, affine in zip(self.arrays, self.affine, strict=True))
         return batch if len(batch) > 1 else batch[0]
 
 

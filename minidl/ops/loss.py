@@ -41,7 +41,12 @@ def class_labels(labels: ArrayLike, count: int, classes: int, ignore_index: int)
         raise ValueError(f"expected labels of shape ({count},), one for each row of logits, found shape {y.shape}")
     y = kernel_array(y, np.dtype(np.intp))
     require(
-        labels_fit(y, classes, ignore_index), f"expected labels from 0 to {classes - 1}", _first_wrong, y, classes, ignore_index
+        labels_fit(y, classes, ignore_index),
+        f"expected labels from 0 to {classes - 1}",
+        _first_wrong,
+        y,
+        classes,
+        ignore_index,
     )
     return y
 
@@ -168,7 +173,9 @@ def _weighted(
         return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
     with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
         mean = as_array(sums[0] / sums[1], losses.dtype)
-    return mean, lambda dy: np.broadcast_to(dy / np.where(sums[1] == 0, np.nan, sums[1]).astype(losses.dtype), losses.shape)
+    return mean, lambda dy: np.broadcast_to(
+        dy / np.where(sums[1] == 0, np.nan, sums[1]).astype(losses.dtype), losses.shape
+    )
 
 
 @kernel

@@ -1,0 +1,113 @@
+"""A whole epoch as one machine-code loop: gather a batch, take a step, keep the loss, and so on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.compiler import native
+from minidl.compiler.program import Program
+from minidl.data.loader import Loader, gather_images
+from minidl.jit import _POOL, kernel
+from minidl.tensor import Array
+
+_SECONDS = 0.1  # between looks at the clock, at the keyboard and at the progress
+
+
+@kernel
+def gather_rows(rows: Array, indices: Array, out: Array) -> None:
+    """out[n, i] = rows[indices[n], i]"""
+    for n in range(indices.size):
+        for i in range(rows.shape[1]):
+            out[n, i] = rows[indices[n], i]
+
+
+class Epoch:
+    """The loop around a program's steps, compiled, for the whole batches of one loader."""
+
+    def __init__(self, program: Program, loader: Loader, batch: list[Array]) -> None:
+        self.program, self.loader, self.batch = program, loader, batch
+        self.args: list[Any] = []
+        parameters, lines, calls = [], [], {}
+        for k, (array, affine, out) in enumerate(zip(loader.arrays, loader.affine, batch, strict=True)):
+            parameters += [f"array{k}", f"batch{k}"]
+            if affine is None:
+                self.args += [np.require(array, requirements="CW").reshape(len(array), -1), out]
+                lines.append(f"gather_rows{k}(array{k}, rows, batch{k}.reshape({_two(out.shape)}))")
+                made: Any = (gather_rows, False, ((array.dtype, 2), (np.dtype(np.int64), 1), (array.dtype, 2)))
+                calls[f"gather_rows{k}"] = made
+            else:
+                channels = len(affine[0])
+                self.args += [array.reshape(len(array), channels, -1), out, *affine]
+                parameters += [f"scale{k}", f"shift{k}"]
+                shape = out.shape[0], channels, out.size // (out.shape[0] * channels)
+                lines.append(f"gather_images(array{k}, rows, scale{k}, shift{k}, batch{k}.reshape({shape}))")
+                single = np.dtype(np.float32)
+                types = ((array.dtype, 3), (np.dtype(np.int64), 1), (single, 1), (single, 1), (single, 3))
+                calls["gather_images"] = gather_images, out.size >= 1 << 17, types
+        self.calls: native.Calls = calls
+        generators = [f"generator{k}" for k in range(len(program.generators))]
+        given = ", ".join([f"batch{k}" for k in range(len(batch))] + generators)
+        lines.append(f"step(memory, floats, integers, {given})")
+        inside = {id(slot): (is_float, at) for is_float, at, slot in program.numbers_in}
+        for slot, is_float, at in program.counts_out:
+            numbers = "floats" if is_float else "integers"
+            lines.append(f"{numbers}[{inside[id(slot)][1]}] = {numbers}[{at}]")
+        out = program.numbers_out.get(id(program.made.outputs[0])) if program.made.outputs else None
+        if out is not None:
+            lines.append(f"losses[b] = {'floats' if out[0] else 'integers'}[{out[1]}]")
+        head = ["memory", "floats", "integers", "order", "losses", "first", "last", *parameters, *generators]
+        size = batch[0].shape[0]
+        self.text = "\n".join(
+            [
+                f"def step_loop({', '.join(head)}):",
+                "    for b in range(first, last):",
+                f"        rows = order[b * {size} : b * {size} + {size}]",
+                *(f"        {line}" for line in lines),
+                "",
+            ]
+        )
+        self.parallel = None
+        self._built: dict[bool, Callable[..., Any]] = {}
+
+    def run(self, order: Array, progress: Callable[[int], Any] | None) -> Array:
+        """Step through the whole batches of this order. The losses, one a step."""
+        program, size = self.program, self.batch[0].shape[0]
+        steps, some, done = len(order) // size, 1, 0
+        losses = np.full(steps, np.nan)
+        program.take_state()
+        try:
+            while done < steps:
+                began, last = time.perf_counter(), min(done + some, steps)
+                args = (program.memory, program.floats, program.integers, order, losses, done, last)
+                call = (*args, *self.args, *program.generators)
+                _POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
+                if progress is not None:
+                    progress((last - done) * size)
+                seconds = time.perf_counter() - began
+                some, done = max(1, min(2 * some, int(some * _SECONDS / max(seconds, 1e-9)))), last
+        finally:
+            program.give()
+        return losses
+
+    @property
+    def serial(self) -> Callable[..., Any]:
+        return self._build(False)
+
+    @property
+    def threaded(self) -> Callable[..., Any]:
+        return self._build(True)
+
+    def _build(self, threads: bool) -> Callable[..., Any]:
+        if threads not in self._built:
+            step = self.program.threaded if threads else self.program.serial
+            signature = self.program.signature
+            self._built[threads] = native.build(self.text, self.calls, threads, {"step": (step, signature)})
+        return self._built[threads]
+
+
+def _two(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0], int(np.prod(shape[1:]))
