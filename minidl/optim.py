@@ -239,6 +239,10 @@ class SGD(Optimizer):
                 f"found momentum {group['momentum']} and dampening {group['dampening']}"
             )
 
+    def prepare(self, p: Tensor, group: dict[str, Any]) -> None:
+        if group["momentum"] != 0 and group["dampening"] == 0:  # then a first step is a step from 0
+            self.state.setdefault(p, {}).setdefault("momentum_buffer", np.zeros_like(p.data))
+
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
         lr, weight_decay = group["lr"], float(group["weight_decay"])
         if group["momentum"] == 0:

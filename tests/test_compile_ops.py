@@ -41,9 +41,9 @@ def test_compiled_is_eager(case, dtype):
     tolerance = 1e-12 if dtype is np.float64 else 2e-6
     for run in (compiled, compiled, compiled.python):
         made = run(cotangent)
-        assert made.shape == value.shape and made.dtype == value.dtype
+        assert (made.shape, made.dtype) == (value.shape, value.dtype)
         np.testing.assert_allclose(made.data, value.data, rtol=tolerance, atol=tolerance)
         for t, e in zip(tensors, expected, strict=True):
-            assert t.grad.shape == e.grad.shape and t.grad.dtype == e.grad.dtype
+            assert (t.grad.shape, t.grad.dtype) == (e.grad.shape, e.grad.dtype)
             np.testing.assert_allclose(t.grad, e.grad, rtol=tolerance, atol=tolerance)
     assert compiled.stats["recorded"] == 1

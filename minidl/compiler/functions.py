@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,7 @@ FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"] = _like(0), _like(1)
 
 
 @_known
-def full_like(r: Recorder, x: Any, value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Traced:  # fmt: skip
+def full_like(r: Recorder, x: Any, value: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Traced:
     return full(r, x.shape if shape is None else shape, value, dtype or x.dtype)
 
 
@@ -137,7 +138,7 @@ def where(r: Recorder, condition: Any, a: Any = None, b: Any = None) -> Traced:
 
 
 @_known
-def clip(r: Recorder, x: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None) -> Any:  # fmt: skip
+def clip(r: Recorder, x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     low, high = a_min if min is None else min, a_max if max is None else max
     y = x if low is None else r.ufunc(np.maximum, (x, low))
     return y if high is None else r.ufunc(np.minimum, (y, high))
@@ -209,7 +210,7 @@ def split(r: Recorder, x: Traced, sections: Any, axis: int = 0) -> list[Any]:
     cuts = np.arange(1, sections) * (n // sections) if isinstance(sections, int) else np.asarray(sections)
     before = (slice(None),) * (axis % x.ndim)
     ends = [0, *cuts.tolist(), n]
-    return [x[(*before, slice(a, b))] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [x[(*before, slice(a, b))] for a, b in itertools.pairwise(ends)]
 
 
 @_known

@@ -19,7 +19,8 @@ from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced, layout
 
 _EXPRESSIONS = {
     "copy": "{0}", "cast": "{0}", "negative": "(-{0})", "abs": "abs({0})", "square": "({0} * {0})",
-    "logical_and": "({0} and {1})", "logical_or": "({0} or {1})", "logical_not": "(not {0})", "where": "({1} if {0} else {2})",
+    "logical_and": "({0} and {1})", "logical_or": "({0} or {1})", "logical_not": "(not {0})",
+    "where": "({1} if {0} else {2})",
     "isnan": "({0} != {0})", "positive": "{0}", "conjugate": "{0}",
 }  # fmt: skip
 _BOOL = np.dtype(bool)
@@ -114,7 +115,7 @@ class Lower:
                 return whole
         if function == "write" or function.startswith("full"):
             return cast(texts[0], result.dtype) if loop[0] != result.dtype else texts[0]
-        if function in SYMBOLS and not (function in ("power", "remainder", "floor_divide")):
+        if function in SYMBOLS and function not in ("power", "remainder", "floor_divide"):
             text = f"({texts[0]} {SYMBOLS[function]} {texts[1]})"
         elif function in _EXPRESSIONS:
             text = _EXPRESSIONS[function].format(*texts)
@@ -176,7 +177,9 @@ class Lower:
             self.put(f"{result.memory.name}[{_at(0, steps)}] = {value}")
         self.close(outer)
 
-    def argmax(self, x: Traced, inner: list[int], inner_x: list[int], outer_x: list[int], offset: int, acc: str, depth: int) -> None:  # fmt: skip
+    def argmax(
+        self, x: Traced, inner: list[int], inner_x: list[int], outer_x: list[int], offset: int, acc: str, depth: int
+    ) -> None:
         if len(inner) > 1:
             raise ValueError("argmax over several axes of a strided array")
         n, step = (inner[0], inner_x[0]) if inner else (1, 0)

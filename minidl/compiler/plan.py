@@ -50,7 +50,7 @@ class Plan:
                 for x in node.operands:
                     if not isinstance(x, Traced):
                         continue
-                    if node.kind == "call" and x.ndim > 0 or node.kind == "scatter" and x is node.operands[0]:
+                    if (node.kind == "call" and x.ndim > 0) or (node.kind == "scatter" and x is node.operands[0]):
                         stored.add(x.memory)
                     if node.kind == "gather" and x is node.operands[0]:
                         stored.add(x.memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable
@@ -63,6 +64,10 @@ def _holders(arrays: list[Any], n: int) -> int:
 _UNHELD = _holders([np.empty(1)], 0)
 
 
+class Outdated(Exception):
+    """The state has other shapes or layouts than when the step was recorded."""
+
+
 class Program:
     """A recorded step. It is compiled when it is first called, once for one thread and once for several.
 
@@ -83,6 +88,7 @@ class Program:
         self.constants = plan.used("constant")
         arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
         # The step's memory: what the state is now, what is given out, constants, arenas.
+        self.state = state
         self.slots: list[tuple[int, Slot]] = [(n, m.source) for n, m in enumerate(state)]
         self.first_kept = len(state)
         self.arrays = [slot.get() for _, slot in self.slots]
@@ -148,7 +154,7 @@ class Program:
         for n, slot in self.slots:
             array = slot.get()
             if array is not self.arrays[n]:
-                self.memory[n] = native.address(flat(array))
+                self.memory[n] = native.address(flat(self._laid_out(array, slot, self.state[n])))
                 self.arrays[n] = array
         for tensor, _ in self.gradients:
             tensor.grad = None
@@ -161,6 +167,16 @@ class Program:
                 self.floats[at] = slot.get()
             else:
                 self.integers[at] = slot.get()
+
+    def _laid_out(self, array: Array, slot: Slot, memory: Memory) -> Array:
+        """The array, or a copy of it, as it lay when the step was recorded."""
+        like = memory.array
+        if (array.shape, array.dtype, array.strides) == (like.shape, like.dtype, like.strides):
+            return array
+        if slot.key != "grad" or memory.version or array.shape != like.shape:
+            raise Outdated
+        like[...] = array  # a gradient that is only read
+        return like
 
     def run(self, arrays: list[Any]) -> None:
         """The machine-code call."""
@@ -225,10 +241,11 @@ class Program:
             zip(map(id, made.all_outputs), self.text.function()(*given, *self.generators, **state), strict=True)
         )
         for slot, number in made.numbers:
-            slot.set(values[id(number)].item())
+            slot.set(np.asarray(values[id(number)]).item())
         for tensor, grad in made.gradients:
             tensor.grad = None if grad is None else values[id(grad)]
-        return self._rebuilt(made.result, [lambda v=values[id(o)], o=o: np.asarray(v, o.dtype) for o in made.outputs])
+        outputs = [np.asarray(values[id(o)], o.dtype) for o in made.outputs]
+        return self._rebuilt(made.result, [functools.partial(np.asarray, o) for o in outputs])
 
     # -------------------------------------------------------------------------------- compilation
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-import minidl
 from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced, layout
 from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
 
-_HOME = os.path.dirname(os.path.abspath(minidl.__file__))
 _TENSOR = Tensor.backward.__code__.co_filename
+_HOME = os.path.dirname(os.path.abspath(_TENSOR))
 
 
 class Recorder:

@@ -64,7 +64,13 @@ class Recording:
         self.bound = bind(r, state, phantom)
         try:
             with kernels_recorded(r):
+                draws = state.draws()
                 result = function(*args, **kwargs)
+                if state.draws() != draws:
+                    raise CompileError(
+                        "compile: the step draws random numbers in Python, which would happen only once; draw them "
+                        "outside and pass them as an argument, or use ops.dropout"
+                    )
                 r.ended = True
                 self.outputs: list[Traced] = []
                 self.result = self._results(result)
@@ -72,6 +78,11 @@ class Recording:
         finally:
             for slot, _, before in reversed(self.bound):
                 slot.set(before)
+            made = state.drop_traced()
+        if made:
+            raise CompileError(
+                f"compile: the step makes {' and '.join(made)} in its first call; call it once before compiling it"
+            )
 
     def _results(self, x: Any) -> Any:
         if isinstance(x, Tensor | Traced | np.ndarray):

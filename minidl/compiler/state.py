@@ -1,4 +1,4 @@
-"""What a step works on besides its arguments: found in the function, and replaced by Traced arrays while it is recorded.
+"""What a step works on besides its arguments: found in the function, and replaced by Traced arrays to record it.
 
 Modules, optimizers, Tensors and generators are looked for in the function's closure, in the globals and attributes
 that it names, and in what these hold.
@@ -15,8 +15,10 @@ import numpy as np
 
 from minidl.compiler.recorder import Recorder
 from minidl.compiler.traced import CompileError, Traced
+from minidl.jit import REPLACED
 from minidl.nn import Module
 from minidl.optim import Optimizer
+from minidl.random import default_generator
 from minidl.tensor import FLOATS, Array, Tensor
 
 
@@ -27,12 +29,15 @@ class State:
         self.modules: dict[str, Module] = {}
         self.optimizers: dict[str, Optimizer] = {}
         self.tensors: dict[Tensor, str] = {}
+        self.generators: list[np.random.Generator] = []
         lone: list[tuple[str, Tensor]] = []
         for name, found in _reach(function):
             if isinstance(found, Module):
                 self.modules.setdefault(name, found)
             elif isinstance(found, Optimizer):
                 self.optimizers.setdefault(name, found)
+            elif isinstance(found, np.random.Generator):
+                self.generators.append(found)
             else:
                 lone.append((name, found))
         several = len(self.modules) > 1
@@ -50,11 +55,28 @@ class State:
         """What a recorded program took for granted: modes, options, who needs a gradient."""
         groups = [g for o in self.optimizers.values() for g in o.param_groups]
         options = [v for g in groups for k, v in g.items() if k != "params" and k != "lr"]
-        return *[m.training for m in self.all_modules], *[t.requires_grad for t in self.tensors], *options
+        modes = [(m.training, getattr(m, "generator", None)) for m in self.all_modules]
+        return *REPLACED.items(), *modes, *[t.requires_grad for t in self.tensors], *options
+
+    def draws(self) -> list[Any]:
+        """The state of every random generator that the step can get at."""
+        named = [getattr(m, "generator", None) for m in self.all_modules]
+        generators = {id(g): g for g in (default_generator(), *self.generators, *named) if g is not None}
+        return [g.bit_generator.state for g in generators.values()]
 
     def gradients(self) -> tuple[bool, ...]:
         """Which tensors have a gradient."""
         return tuple(t.grad is not None for t in self.tensors)
+
+    def drop_traced(self) -> list[str]:
+        """Take Traced arrays out of what the optimizers keep: the names of what they were."""
+        dropped = []
+        for optimizer in self.optimizers.values():
+            for entries in optimizer.state.values():
+                for key in [k for k, v in entries.items() if isinstance(v, Traced)]:
+                    del entries[key]
+                    dropped.append(key)
+        return list(dict.fromkeys(dropped))
 
     def prepare(self) -> None:
         """Let every optimizer make the state that it would make in its first step."""
@@ -183,7 +205,7 @@ def _reach(function: Any) -> Iterator[tuple[str, Any]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, Module | Optimizer) or (
+        if isinstance(thing, Module | Optimizer | np.random.Generator) or (
             isinstance(thing, Tensor) and thing.is_leaf and thing.dtype in FLOATS
         ):
             yield name, thing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler.program import Program, record
+from minidl.compiler.program import Outdated, Program, record
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
 from minidl.data.loader import Loader
@@ -50,9 +51,13 @@ class Step:
         if self._eager:
             return self.function(*args, **kwargs)
         if not kwargs and self._is_as_before(args):
-            self.stats["calls"] += 1
-            return self._latest(args)
+            with contextlib.suppress(Outdated):
+                return self._counted(self._latest, args)
         try:
+            program, arrays = self._program(args, kwargs)
+            with contextlib.suppress(Outdated):
+                return self._counted(program, arrays)
+            self._forget(program)
             program, arrays = self._program(args, kwargs)
         except CompileError as error:
             if not self.fallback:
@@ -60,8 +65,16 @@ class Step:
             warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=2)
             self._eager = True
             return self.function(*args, **kwargs)
+        return self._counted(program, arrays)
+
+    def _counted(self, program: Any, arrays: Any) -> Any:
+        made = program(arrays)
         self.stats["calls"] += 1
-        return program(arrays)
+        return made
+
+    def _forget(self, program: Program) -> None:
+        """Its state is no longer as it was recorded: parameters of other shapes or layouts."""
+        self._programs = OrderedDict((k, p) for k, p in self._programs.items() if p is not program)
 
     def run(self, loader: Loader, progress: Callable[[int], Any] | None = None) -> Array:
         """Step through one epoch of a `data.Loader` in machine code: what each step returned, if that is a number.

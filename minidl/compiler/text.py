@@ -55,7 +55,7 @@ class Text:
         self.source = "\n".join([head, *(f"    {line}".rstrip() for line in body), ""])
 
     def _may_move(self, n: int, user: int) -> bool:
-        """Can node n be written inside of node `user`: is it of the same op, and nothing that it reads changed before?"""
+        """Can node n be written inside of node `user`: is it of that op, and is all that it reads the same there?"""
         node, to = self.plan.nodes[n], self.plan.nodes[user]
         reads = {o.memory for o in node.operands if isinstance(o, Traced)}
         between = self.plan.nodes[n + 1 : user]
@@ -140,6 +140,7 @@ class Text:
             self.call(node)
         else:
             assert node.result is not None
+            self.made.add(node.result.memory)
             self.put(f"{node.result.memory.name} = {self.expression(node)}", _shape(node.result))
 
     def call(self, node: Node) -> None:

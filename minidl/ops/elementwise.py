@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.inputs import floating
-from minidl.tensor import Array, ArrayLike, FLOATS, Gradient, as_array, op
+from minidl.tensor import FLOATS, Array, ArrayLike, Gradient, as_array, op
 
 Result = tuple[Array, tuple[Gradient | None, ...]]
 

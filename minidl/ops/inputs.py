@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.tensor import Array, ArrayLike, FLOATS, as_array
+from minidl.tensor import FLOATS, Array, ArrayLike, as_array
 
 _FLOAT32, _FLOAT64 = FLOATS
 

@@ -20,7 +20,7 @@ from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 @kernel
 def labels_fit(labels: Array, classes: int, ignore_index: int) -> bool:
     """Is each label in [0, classes) or equal to ignore_index?   Flat integers"""
-    for n in range(labels.size):
+    for n in range(labels.size):  # noqa: SIM110
         if (labels[n] < 0 or labels[n] >= classes) and labels[n] != ignore_index:
             return False
     return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating
-from minidl.tensor import Array, ArrayLike, FLOATS, as_array, op
+from minidl.tensor import FLOATS, Array, ArrayLike, as_array, op
 
 Axis = int | tuple[int, ...] | None
 
