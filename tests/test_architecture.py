@@ -32,7 +32,8 @@ SIDEWAYS = {  # the only neighbours that may know each other
     ("checkpoint", "nn"),
 }
 NUMBA = {"numba", "llvmlite"}
-LATE = {"ops/tile.py", "kernel_cache.py", "bench/chain.py"}  # imported by the first kernel that is compiled
+LATE = {"ops/tile.py", "kernel_cache.py", "bench/chain.py", "compiler/linking.py"}  # imported by the first kernel that is compiled
+WRITERS = {"compiler/native.py", "compiler/text.py"}  # they run text that they have written
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
@@ -94,7 +95,7 @@ def test_numba_is_imported_where_it_is_used(path):
     if path.relative_to(ROOT).as_posix() not in LATE:
         assert not at_import & NUMBA
         for name in imports(path, module_level=True):
-            assert not name.startswith(("minidl.ops.tile", "minidl.kernel_cache"))
+            assert not name.startswith(("minidl.ops.tile", "minidl.kernel_cache", "minidl.compiler.linking"))
     optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "urllib", "http"}
     assert not at_import & optional, f"{at_import & optional}: imported only where it is used"
 
@@ -108,6 +109,8 @@ def test_nothing_runs_text_or_loads_code(path):
             banned = {"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "os.system", "np.load"}
             if called == "np.load":
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
+                continue
+            if path.relative_to(ROOT).as_posix() in WRITERS and called in ("exec", "compile"):
                 continue
             assert called not in banned, f"{path.name}:{node.lineno}: {called}()"
             for keyword in node.keywords:

@@ -197,7 +197,7 @@ def _flatten(x: Any, arrays: list[Any]) -> Any:
 
 
 def _normal(a: Any) -> Any:
-    return a if a.flags.carray else np.array(a, order="C", dtype=a.dtype.newbyteorder("="))
+    return a if a.flags.carray and a.dtype.isnative else np.array(a, order="C", dtype=a.dtype.newbyteorder("="))
 
 
 def compile(function: Callable[..., Any] | None = None, *, fallback: bool = False) -> Any:
