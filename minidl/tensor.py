@@ -34,11 +34,7 @@ OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class _Mode(threading.local):
-    paused = 0  # how many no_grad blocks this thread is in
-
-
-_MODE = _Mode()
+_MODE = type("_Mode", (threading.local,), {"paused": 0})()  # in how many no_grad blocks this thread is
 
 
 class no_grad(ContextDecorator):
@@ -211,8 +207,7 @@ class Tensor:
                     dx = dx.copy()  # leaves own their gradients: two of them never share memory
                 gradients[x] = dx
                 uses[x] -= 1
-                if not uses[x]:
-                    ready.append(x)
+                ready.extend(() if uses[x] else (x,))
             if not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
@@ -226,9 +221,8 @@ def _array(x: ArrayLike) -> Any:
 
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
     """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
-    if not hasattr(x, "__array_function__"):
-        return np.asarray(x, dtype)
-    return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    own = hasattr(x, "__array_function__")
+    return np.asarray(x, dtype) if not own else x if dtype in (None, x.dtype) else x.astype(dtype)
 
 
 def _count_uses(root: Tensor) -> dict[Tensor, int]:
@@ -280,8 +274,7 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors given by name are inputs all the same
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
-        inputs: list[Any] = []
-        arrays: list[Any] = []
+        inputs, arrays = list[Any](), list[Any]()
         for a in args:
             several = type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a)
             inputs.extend(a if several else (a,))
@@ -289,8 +282,8 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
         try:
             value, gradients = function(*arrays, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
-            kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
-            raise kind(f"{name}: {error}") from error
+            kinds = (t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
+            raise next(kinds)(f"{name}: {error}") from error
         result = Tensor(value)
         if not _MODE.paused:
             needed = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]

@@ -32,7 +32,12 @@ SIDEWAYS = {  # the only neighbours that may know each other
     ("checkpoint", "nn"),
 }
 NUMBA = {"numba", "llvmlite"}
-LATE = {"ops/tile.py", "kernel_cache.py", "bench/chain.py", "compiler/linking.py"}  # imported by the first kernel that is compiled
+LATE = {
+    "ops/tile.py",
+    "kernel_cache.py",
+    "bench/chain.py",
+    "compiler/linking.py",
+}  # imported by the first kernel that is compiled
 WRITERS = {"compiler/native.py", "compiler/text.py"}  # they run text that they have written
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.epoch import gather_rows
 from minidl.data.loader import gather_images
 from minidl.jit import Kernel
 from minidl.ops import ladder  # noqa: F401 (its variants of matmul_forward)
 from minidl.ops.activation import gelu_backward, gelu_forward, relu_backward, relu_forward
 from minidl.ops.dense import dense_backward, dense_forward
 from minidl.ops.linalg import matmul_forward, transpose_copy
-from minidl.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from minidl.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_forward, sum_of_losses
 from minidl.optim import adam_update, sgd_momentum_update, sgd_update
 from minidl.tensor import Array
 
@@ -216,6 +217,19 @@ case(
     numpy=_loss_backward, torch=_torch_loss_backward,
 )  # fmt: skip
 
+
+def _sums(losses: Any, labels: Any, weight: Any, ignored: int, sums: Any) -> tuple[Any]:
+    return (np.array([losses.sum(dtype=np.float64), weight[labels[labels != ignored]].sum(dtype=np.float64)]),)
+
+
+case(
+    sum_of_losses, "NC", [(128, 10)],
+    lambda rng, dtype, n, c: [
+        normal(rng, dtype, n), rng.integers(0, c, n), np.ones(c, dtype), -100, blank(np.float64, 2)
+    ], (4,),
+    flops=lambda n, c: 2 * n, moved=lambda n, c: 2 * n + c + 2, numpy=_sums,
+)  # fmt: skip
+
 # ---------------------------------------------------------------------------------- optimizers
 
 PARAMETERS = 407_050  # of a 784-512-10 net
@@ -237,7 +251,7 @@ def _torch_sgd(
 
 case(
     sgd_update, "N", [(PARAMETERS,)],
-    lambda rng, dtype, n: [normal(rng, dtype, n), normal(rng, dtype, n), dtype.type(1e-3), dtype.type(1e-4)], (0,),
+    lambda rng, dtype, n: [normal(rng, dtype, n), normal(rng, dtype, n), 1e-3, 1e-4], (0,),
     flops=lambda n: 4 * n, moved=lambda n: 3 * n, numpy=_sgd,
     torch=lambda torch, p, g, lr, decay: _torch_sgd(torch, p, g, None, lr, 0, 1, decay)[:1],
 )  # fmt: skip
@@ -253,7 +267,7 @@ def _momentum(
 case(
     sgd_momentum_update, "N", [(PARAMETERS,)],
     lambda rng, dtype, n: [
-        *(normal(rng, dtype, n) for _ in range(3)), *(dtype.type(v) for v in (1e-3, 0.9, 1, 1e-4)), False
+        *(normal(rng, dtype, n) for _ in range(3)), 1e-3, 0.9, 1.0, 1e-4, False
     ], (0, 2),
     flops=lambda n: 7 * n, moved=lambda n: 5 * n, numpy=_momentum,
     torch=lambda torch, p, g, b, lr, momentum, share, decay, nesterov: _torch_sgd(
@@ -267,17 +281,16 @@ RATE, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
 def _adam_arguments(rng: Any, dtype: Any, n: int) -> Arguments:
     p, g, m = (normal(rng, dtype, n) for _ in range(3))
-    scalars = RATE / (1 - BETA1**STEP), BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPS, 1 / math.sqrt(1 - BETA2**STEP), 0, 0
-    return [p, g, m, normal(rng, dtype, n) ** 2, *(dtype.type(s) for s in scalars), np.finfo(dtype).tiny]
+    return [p, g, m, normal(rng, dtype, n) ** 2, STEP, RATE, BETA1, BETA2, EPS, 0.0, False, np.finfo(dtype).tiny]
 
 
-def _adam(p: Any, g: Any, m: Any, v: Any, rate: Any, beta1: Any, share1: Any, beta2: Any, share2: Any, eps: Any,
-          root: Any, weight_decay: Any, decay: Any, tiny: Any) -> tuple[Any, ...]:  # fmt: skip
-    p = p - decay * p
-    g = g + weight_decay * p
-    m = beta1 * m + share1 * g
-    v = beta2 * v + share2 * (g * g)
-    return p - rate * m / (root * np.sqrt(v) + eps), m, v
+def _adam(
+    p: Any, g: Any, m: Any, v: Any, t: int, lr: Any, beta1: Any, beta2: Any, eps: Any, *_: Any
+) -> tuple[Any, ...]:
+    g = g + 0.0 * p
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * (g * g)
+    return p - lr / (1 - beta1**t) * m / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
 
 
 def _torch_adam(torch: Any, p: Any, g: Any, m: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
@@ -312,4 +325,11 @@ case(
     ], (4,),
     flops=lambda n, c, p: 2 * n * c * p, moved=lambda n, c, p: n * c * p * 5 // 4,  # a byte in, four out
     numpy=_gather, torch=_torch_gather, dtypes=("float32",),
+)  # fmt: skip
+
+case(
+    gather_rows, "NM", [(128, 784)],
+    lambda rng, dtype, n, m: [normal(rng, dtype, 10 * n, m), rng.permutation(10 * n)[:n], blank(dtype, n, m)], (2,),
+    flops=lambda n, m: 0, moved=lambda n, m: 2 * n * m,
+    numpy=lambda rows, indices, out: (rows[indices],), torch=lambda torch, rows, indices, out: (rows[indices],),
 )  # fmt: skip

@@ -35,7 +35,7 @@ class Epoch:
         for k, (array, affine, out) in enumerate(zip(loader.arrays, loader.affine, batch, strict=True)):
             parameters += [f"array{k}", f"batch{k}"]
             if affine is None:
-                self.args += [np.require(array, requirements="CW").reshape(len(array), -1), out]
+                self.args += [np.require(array, requirements=("C", "W")).reshape(len(array), -1), out]
                 lines.append(f"gather_rows{k}(array{k}, rows, batch{k}.reshape({_two(out.shape)}))")
                 made: Any = (gather_rows, False, ((array.dtype, 2), (np.dtype(np.int64), 1), (array.dtype, 2)))
                 calls[f"gather_rows{k}"] = made
@@ -56,9 +56,9 @@ class Epoch:
         for slot, is_float, at in program.counts_out:
             numbers = "floats" if is_float else "integers"
             lines.append(f"{numbers}[{inside[id(slot)][1]}] = {numbers}[{at}]")
-        out = program.numbers_out.get(id(program.made.outputs[0])) if program.made.outputs else None
-        if out is not None:
-            lines.append(f"losses[b] = {'floats' if out[0] else 'integers'}[{out[1]}]")
+        returned = program.numbers_out.get(id(program.made.outputs[0])) if program.made.outputs else None
+        if returned is not None:
+            lines.append(f"losses[b] = {'floats' if returned[0] else 'integers'}[{returned[1]}]")
         head = ["memory", "floats", "integers", "order", "losses", "first", "last", *parameters, *generators]
         size = batch[0].shape[0]
         self.text = "\n".join(

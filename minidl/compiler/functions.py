@@ -54,21 +54,19 @@ for _name in (
 
 
 @_known
-def empty(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Traced:
+def empty(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Any:
     made = r.buffer(shape, dtype)
     made.memory.readable = False
     return made
 
 
 @_known
-def empty_like(
-    r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Traced:
+def empty_like(r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
     return empty(r, x.shape if shape is None else shape, dtype or x.dtype)
 
 
 @_known
-def full(r: Recorder, shape: Any, value: Any, dtype: Any = None, order: str = "C", like: Any = None) -> Traced:
+def full(r: Recorder, shape: Any, value: Any, dtype: Any = None, order: str = "C", like: Any = None) -> Any:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     kind = (
         np.dtype(dtype) if dtype is not None else value.dtype if isinstance(value, Traced) else np.asarray(value).dtype
@@ -83,19 +81,19 @@ def full(r: Recorder, shape: Any, value: Any, dtype: Any = None, order: str = "C
 
 
 @_known
-def zeros(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Traced:
+def zeros(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Any:
     return full(r, shape, 0, dtype)
 
 
 @_known
-def ones(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Traced:
+def ones(r: Recorder, shape: Any, dtype: Any = float, order: str = "C", like: Any = None) -> Any:
     return full(r, shape, 1, dtype)
 
 
 def _like(value: Any) -> Callable[..., Traced]:
     def function(
         r: Recorder, x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-    ) -> Traced:
+    ) -> Any:
         return full(r, x.shape if shape is None else shape, value, dtype or x.dtype)
 
     return function
@@ -105,7 +103,7 @@ FUNCTIONS["zeros_like"], FUNCTIONS["ones_like"] = _like(0), _like(1)
 
 
 @_known
-def full_like(r: Recorder, x: Any, value: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Traced:
+def full_like(r: Recorder, x: Any, value: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Any:
     return full(r, x.shape if shape is None else shape, value, dtype or x.dtype)
 
 
@@ -126,7 +124,7 @@ FUNCTIONS["asanyarray"] = FUNCTIONS["ascontiguousarray"] = FUNCTIONS["asarray"]
 
 
 @_known
-def where(r: Recorder, condition: Any, a: Any = None, b: Any = None) -> Traced:
+def where(r: Recorder, condition: Any, a: Any = None, b: Any = None) -> Any:
     if a is None or b is None:
         raise r.error("calls np.where with a condition alone", "its result's shape depends on values; use ops.where")
     kinds = [x if type(x) in (int, float, bool) else _array(r, x) for x in (a, b)]

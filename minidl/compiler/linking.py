@@ -33,7 +33,7 @@ def _type(x: Any) -> Any:
 def linked(compiled: Any) -> Any:
     """A function for compiled code that calls `compiled` by its symbol."""
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def call(typing_context: Any, *args: Any) -> Any:
         expected = compiled.signature
 
@@ -48,7 +48,7 @@ def linked(compiled: Any) -> Any:
     return call
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def flat(typing_context: Any, address: Any, size: Any, dtype: Any) -> Any:
     """The `size` elements at an address as an array that does not own them."""
     signature = types.Array(dtype.dtype, 1, "C")(types.intp, types.intp, dtype)

@@ -23,7 +23,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
 
     built   other functions that were built here, with the signatures under which the text calls them
     """
-    others, scope = built or {}, {"np": np}
+    others, scope = built or {}, dict[str, Any](np=np)
     name = text[4 : text.index("(")]
     if interpreted():
         scope.update((called, kernel.py_func) for called, (kernel, _, _) in calls.items())

@@ -170,7 +170,7 @@ class Recorder:
         return self.add(node)
 
     def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
-            shape: Any = None) -> Traced:  # fmt: skip
+            shape: Any = None) -> Any:  # fmt: skip
         """result[i] = function(operands[i]…), computed in the `loop` dtypes (one an operand), broadcast."""
         values = tuple(self.operand(x) for x in operands)
         if shape is None:
@@ -179,7 +179,7 @@ class Recorder:
         node.result = self.buffer(shape, dtype)
         return self._pure(node)
 
-    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Traced:
+    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Any:
         values = [self.operand(x) for x in inputs]
         kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
         if dtype is None:
@@ -196,7 +196,7 @@ class Recorder:
             template = f"np.{name}({', '.join(['{}'] * ufunc.nin)})"
         return self.map(name, values, types[-1], types[:-1], template)
 
-    def reduce(self, function: str, x: Any, axis: Any, keepdims: Any = False, dtype: Any = None) -> Traced:
+    def reduce(self, function: str, x: Any, axis: Any, keepdims: Any = False, dtype: Any = None) -> Any:
         """sum, mean, max, min, prod, any, all or argmax over axes."""
         x = self.operand(x)
         keepdims = keepdims is True
@@ -216,7 +216,7 @@ class Recorder:
         node.result = self.buffer(shape, like.dtype)
         return self._pure(node)
 
-    def scan(self, function: str, x: Any, axis: Any, dtype: Any = None) -> Traced:
+    def scan(self, function: str, x: Any, axis: Any, dtype: Any = None) -> Any:
         """cumsum or cumprod along an axis."""
         x = self.operand(x)
         x = x.reshape(-1) if axis is None else x
@@ -229,7 +229,7 @@ class Recorder:
         node.result = self.buffer(x.shape, like.dtype)
         return self._pure(node)
 
-    def copies(self, parts: list[tuple[Traced, Any]], result: Traced, template: str, operands: Sequence[Any]) -> Traced:
+    def copies(self, parts: list[tuple[Traced, Any]], result: Traced, template: str, operands: Sequence[Any]) -> Any:
         """`result`, put together: (view of it, what is copied there). Elements that no part covers are not defined."""
         parts = [(to, self.operand(x)) for to, x in parts if to.size]
         node = Node("copies", "copies", tuple(x for _, x in parts), result, template=template)
@@ -275,7 +275,7 @@ class Recorder:
         array = memory.array
         return Traced(self, array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1), memory)
 
-    def gather(self, x: Traced, index: Any) -> Traced:
+    def gather(self, x: Traced, index: Any) -> Any:
         """x[index], with integer arrays."""
         positions = self.positions(x, index)
         self.operand(x)

@@ -113,7 +113,7 @@ class Step:
         with program.lock:
             if self._epoch is None or self._epoch.loader is not loader or self._epoch.program is not program:
                 self._epoch = Epoch(program, loader, arrays)
-            losses = self._epoch.run(order, progress)
+            losses: Array = self._epoch.run(order, progress)
         self.stats["calls"] += len(losses)
         return losses
 
@@ -144,7 +144,8 @@ class Step:
         for a, (shape, dtype) in zip(args, self._expected, strict=True):
             if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.carray:
                 return False
-        state, (options, gradients) = self._state, self._key
+        state: Any = self._state
+        options, gradients = self._key
         return options == state.fingerprint() and (gradients is None or gradients == state.gradients())
 
     def _program(self, args: Any, kwargs: Any) -> tuple[Program, list[Any]]:

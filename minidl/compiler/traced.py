@@ -15,7 +15,7 @@ import numpy as np
 from minidl.tensor import Array
 
 if TYPE_CHECKING:
-    from minidl.compiler.record import Recorder
+    from minidl.compiler.recorder import Recorder
 
 
 class CompileError(RuntimeError):
@@ -125,7 +125,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             "choose with ops.where, return the value and look at it outside, or leave it out of the compiled function",
         )
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = tobytes = __contains__ = _unknown  # type: ignore[assignment]
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = tobytes = __contains__ = _unknown
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         raise self.recorder.error(
@@ -146,14 +146,14 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def _same_memory(self, value: Array) -> bool:
         return value.size == 0 or np.may_share_memory(value, self.value)
 
-    def _reshaped(self, value: Array, template: str) -> Traced:
+    def _reshaped(self, value: Array, template: str) -> Any:
         """A view, or where NumPy would copy, a view of a copy."""
         if self._same_memory(value):
             return self._view(value, template)
         flat = self.copy()
         return flat._view(flat.value.reshape(value.shape), f"{{}}.reshape{_tuple(value.shape)}")
 
-    def reshape(self, *shape: Any, order: str = "C") -> Traced:
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
         shape = shape[0] if len(shape) == 1 else shape
         if order != "C":
             return self.T.reshape(*((shape,) if isinstance(shape, int) else shape)[::-1]).T
@@ -162,7 +162,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             return self
         return self._reshaped(value, f"{{}}.reshape{_tuple(value.shape)}")
 
-    def ravel(self) -> Traced:
+    def ravel(self) -> Any:
         return self.reshape(-1)
 
     def transpose(self, *axes: Any) -> Traced:
@@ -172,7 +172,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def swapaxes(self, a: int, b: int) -> Traced:
         return self._view(self.value.swapaxes(a, b), f"{{}}.swapaxes({a}, {b})")
 
-    def squeeze(self, axis: Any = None) -> Traced:
+    def squeeze(self, axis: Any = None) -> Any:
         return self.reshape(self.value.squeeze(axis).shape)
 
     def view(self, *_: Any) -> Any:
@@ -239,7 +239,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             axis, keepdims = kwargs.get("axis", 0), kwargs.get("keepdims", False)
             return self.recorder.reduce(UFUNC_METHODS[ufunc.__name__], inputs[0], axis, keepdims, kwargs.get("dtype"))
         if method == "at" and ufunc is np.add:
-            return self.recorder.scatter(*inputs, add=True)
+            return self.recorder.scatter(inputs[0], inputs[1], inputs[2], add=True)
         if method != "__call__" or ufunc.nout != 1 or kwargs.get("where", True) is not True:
             raise self.recorder.error(f"calls np.{ufunc.__name__}.{method}", "it cannot be written down")
         out = kwargs.get("out")

@@ -36,7 +36,7 @@ def relu(x: ArrayLike) -> Result:
     relu_forward(kernel_array(x, x.dtype).reshape(-1), y.reshape(-1))
 
     def gradient(dy: Array) -> Array:
-        dx = np.empty_like(y)
+        dx: Array = np.empty_like(y)
         relu_backward(kernel_array(dy, y.dtype).reshape(-1), y.reshape(-1), dx.reshape(-1))
         return dx
 
@@ -127,7 +127,7 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
     gelu_forward(flat, y.reshape(-1))
 
     def gradient(dy: Array) -> Array:
-        dx = np.empty_like(x, order="C")
+        dx: Array = np.empty_like(x, order="C")
         gelu_backward(kernel_array(dy, x.dtype).reshape(-1), flat, dx.reshape(-1))
         return dx
 

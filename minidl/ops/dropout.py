@@ -20,7 +20,7 @@ def uniform_draw(generator: np.random.Generator, y: Array) -> None:
 def _uniform(generator: np.random.Generator, x: Array) -> Array:
     """A float32 array like x from U[0, 1). In a compiled step a kernel draws it, each time."""
     if not hasattr(x, "recorder"):
-        return generator.random(x.shape, dtype=np.float32)
+        return np.asarray(generator.random(x.shape, dtype=np.float32))
     y = np.empty(x.shape, np.float32, like=x)
     uniform_draw(generator, y.reshape(-1))
     return y

@@ -45,7 +45,7 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
     """
     if x.dtype is dtype and x.flags.carray:
         return x
-    return np.array(x, dtype=dtype, order="C", like=x)
+    return np.array(x, dtype=dtype, order="C", like=x if hasattr(x, "recorder") else None)
 
 
 def require(holds: Any, expected: str, found: Callable[..., str], *arguments: Any) -> None:

@@ -17,15 +17,6 @@ from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 # -------------------------------------------------------------------------------- class labels
 
 
-@kernel
-def labels_fit(labels: Array, classes: int, ignore_index: int) -> bool:
-    """Is each label in [0, classes) or equal to ignore_index?   Flat integers"""
-    for n in range(labels.size):  # noqa: SIM110
-        if (labels[n] < 0 or labels[n] >= classes) and labels[n] != ignore_index:
-            return False
-    return True
-
-
 def _first_wrong(labels: Array, classes: int, ignore_index: int) -> str:
     row = int((((labels < 0) | (labels >= classes)) & (labels != ignore_index)).argmax())
     return f"found {labels[row]} in row {row}"
@@ -40,14 +31,8 @@ def class_labels(labels: ArrayLike, count: int, classes: int, ignore_index: int)
     if y.shape != (count,):
         raise ValueError(f"expected labels of shape ({count},), one for each row of logits, found shape {y.shape}")
     y = kernel_array(y, np.dtype(np.intp))
-    require(
-        labels_fit(y, classes, ignore_index),
-        f"expected labels from 0 to {classes - 1}",
-        _first_wrong,
-        y,
-        classes,
-        ignore_index,
-    )
+    fit = (((y >= 0) & (y < classes)) | (y == ignore_index)).all()
+    require(fit, f"expected labels from 0 to {classes - 1}", _first_wrong, y, classes, ignore_index)
     return y
 
 
