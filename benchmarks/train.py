@@ -5,7 +5,7 @@
 MNIST: 784-512-10, ReLU, Adam, batch 128; seconds an epoch of 60,000 images, from slices of 100 batches, converting
 bytes to float32 in every batch. Small: 2-16-16-1, ReLU, SGD, batch 32; microseconds a step. The images are random
 bytes: speed does not depend on them. Rivals that are not installed are left out; `pip install torch jax scikit-learn`
-brings all. "jax" compiles a step, "jax-scan" the loop over all steps too.
+brings all. "minidl-compile" and "jax" compile a step, "minidl-run" and "jax-scan" the loop over all steps too.
 """
 
 import argparse
@@ -30,34 +30,49 @@ def mnist_like():
 # Each returns two functions: one trains on SLICE batches of the large net, the other takes 200 steps of the small.
 
 
-def minidl():
+def minidl(how="eager"):
     import numpy as np
 
+    import minidl
     from minidl import data, nn, ops, optim
 
-    images, labels, _ = mnist_like()
+    images, labels, rng = mnist_like()
     model = nn.Sequential(nn.Dense(784, 512), nn.ReLU(), nn.Dense(512, 10))
-    optimizer = optim.Adam(model.parameters())
-    loader = data.Loader(images, labels, batch_size=BATCH, shuffle=True)
-
-    def large():
-        for _, (x, y) in zip(range(SLICE), loader, strict=False):
-            loss = ops.softmax_cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
+    adam = optim.Adam(model.parameters())
     net = nn.Sequential(nn.Dense(2, 16), nn.ReLU(), nn.Dense(16, 16), nn.ReLU(), nn.Dense(16, 1))
     sgd = optim.SGD(net.parameters(), lr=0.01)
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
+
+    def large_step(x, y):
+        loss = ops.softmax_cross_entropy(model(x), y)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    def small_step(x, y):
+        loss = ops.mse(net(x), y)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+
+    if how != "eager":
+        large_step, small_step = minidl.compile(large_step), minidl.compile(small_step)
+    if how == "run":
+        few = rng.permutation(N)[: SLICE * BATCH]
+        batches = data.Loader(images[few], labels[few], batch_size=BATCH, shuffle=True)
+        x, y = (rng.normal(size=(200 * 32, k)).astype(np.float32) for k in (2, 1))
+        steps = data.Loader(x, y, batch_size=32)
+        return lambda: large_step.run(batches), lambda: small_step.run(steps)
+
+    loader = data.Loader(images, labels, batch_size=BATCH, shuffle=True)
+    x, y = (rng.normal(size=(32, k)).astype(np.float32) for k in (2, 1))
+
+    def large():
+        for _, batch in zip(range(SLICE), loader, strict=False):
+            large_step(*batch)
 
     def small():
         for _ in range(200):
-            loss = ops.mse(net(x), y)
-            sgd.zero_grad()
-            loss.backward()
-            sgd.step()
+            small_step(x, y)
 
     return large, small
 
@@ -253,6 +268,8 @@ def numpy():
 
 RIVALS = {
     "minidl": minidl,
+    "minidl-compile": lambda: minidl("compile"),
+    "minidl-run": lambda: minidl("run"),
     "torch": torch,
     "torch-compile": lambda: torch(compiled=True),
     "jax": jax,

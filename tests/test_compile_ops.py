@@ -6,9 +6,9 @@ from cases import CASES
 
 import minidl
 from minidl import Tensor
-from minidl.compiler import CompileError, native, program
+from minidl.compiler import native, program
 
-IMPOSSIBLE: dict[str, str] = {}  # case → why it cannot be compiled
+ONCE = {"dropout"}  # its case makes its generator anew in each eager call; the compiled one goes on drawing
 FIRST = {case.op: case.id for case in reversed(CASES)}  # these are compiled; the others' loops run as Python
 
 
@@ -38,12 +38,8 @@ def test_compiled_is_eager(case, dtype, monkeypatch):
     y = case.fn(*expected)
     cotangent = np.asarray(np.random.default_rng(3).normal(size=y.shape), y.dtype)
     value = eager(cotangent)
-    if case.id in IMPOSSIBLE:
-        with pytest.raises(CompileError):
-            compiled(cotangent)
-        return
     tolerance = 1e-12 if dtype is np.float64 else 2e-6
-    for run in (compiled, compiled, compiled.python):
+    for run in (compiled,) if case.id in ONCE else (compiled, compiled, compiled.python):
         made = run(cotangent)
         assert (made.shape, made.dtype) == (value.shape, value.dtype)
         np.testing.assert_allclose(made.data, value.data, rtol=tolerance, atol=tolerance)

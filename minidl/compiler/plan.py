@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.compiler.recorder import Recorder
+from minidl.compiler.recorder import Recorder, first_free
 from minidl.compiler.traced import Memory, Node, Traced, layout
 
 _LINE = 64  # buffers begin at cache lines
@@ -21,6 +21,7 @@ class Plan:
     def __init__(self, recorder: Recorder, outputs: list[Traced]) -> None:
         self.recorder, self.outputs = recorder, outputs
         self.nodes = live_nodes(_merged(recorder.nodes, outputs), outputs)
+        self._name()
         self.units = _units(self.nodes)
         self._scalars: dict[Memory, str] = {}
         self.stored = self._stored()
@@ -31,6 +32,18 @@ class Plan:
     def scalar(self, memory: Memory) -> str | None:
         """The local variable in which this memory's one element is held, if there is one."""
         return memory.name if memory.number else self._scalars.get(memory)
+
+    def _name(self) -> None:
+        """Number the names of what is left, in order."""
+        memories = self.recorder.memories
+        taken = {*self.recorder.reserved, *(m.name for m in memories if m.kind != "buffer" or m.final)}
+        named: set[Memory] = set()
+        for node in self.nodes:
+            for memory in (*([node.result.memory] if node.result is not None else ()), *node.writes):
+                if memory.kind == "buffer" and not memory.final and memory not in named:
+                    memory.name = first_free(memory.stem, taken)
+                    taken.add(memory.name)
+                    named.add(memory)
 
     # ----------------------------------------------------------------------------------- storage
 

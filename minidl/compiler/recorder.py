@@ -41,6 +41,7 @@ class Recorder:
             *keyword.kwlist,
         }
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
+        self.reserved = frozenset(self.names)
         self._constants: dict[int, Traced] = {}
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
@@ -49,25 +50,23 @@ class Recorder:
 
     def unique(self, name: str) -> str:
         """A name that no memory has yet."""
-        name = "".join(c if c.isalnum() else "_" for c in name)
-        name = name if not name[:1].isdigit() else f"layers_{name}"
-        if name in self.names:
-            name = next(f"{name}_{n}" for n in range(2, sys.maxsize) if f"{name}_{n}" not in self.names)
-        self.names.add(name)
-        return name
+        made = first_free(name, self.names)
+        self.names.add(made)
+        return made
 
     def rename(self, memory: Memory, name: str) -> None:
-        """Give a memory this name, and the one that had it another."""
+        """Give a memory this name for good, and the one that had it another."""
+        name = cleaned(name)
         for other in self.memories:
             if other.name == name and other is not memory:
-                other.name = self.unique(f"{name}_part")
-        self.names.discard(memory.name)
+                other.name, other.stem = self.unique(f"{name}_part"), f"{name}_part"
         self.names.add(name)
-        memory.name = name
+        memory.name, memory.final = name, True
 
     def memory(self, array: Array, kind: str, name: str, source: Any = None) -> Traced:
         """A Traced array that stands for the whole of a new block of memory."""
-        made = Memory(array, kind, self.unique(name), source=source)
+        name = cleaned(name)
+        made = Memory(array, kind, self.unique(name), source=source, stem=name)
         self.memories.append(made)
         return Traced(self, array, made)
 
@@ -332,7 +331,7 @@ class Recorder:
         """Name a buffer after the kernel's parameter, where that says more than the name of the op."""
         if parameter not in ("y", "c", "out", "dx", "dlogits", "dw"):
             self.names.discard(memory.name)
-            memory.name = self.unique(parameter)
+            memory.name, memory.stem = self.unique(parameter), parameter
 
     def require(self, holds: Any, expected: str, found: Callable[..., str] | None = None, args: Any = (),
                 kind: str = "ValueError") -> None:  # fmt: skip
@@ -343,6 +342,19 @@ class Recorder:
         if found is not None:
             self.checks.append((message, found, tuple(args)))
         self.add(Node("require", "require", (self.operand(holds),), options=options))
+
+
+def cleaned(name: str) -> str:
+    """A name as Python takes it: "0.weight" becomes layers_0_weight."""
+    name = "".join(c if c.isalnum() else "_" for c in name)
+    return f"layers_{name}" if name[:1].isdigit() else name
+
+
+def first_free(name: str, taken: Any) -> str:
+    """The name, or with the first number that makes it another than those taken."""
+    if name not in taken:
+        return name
+    return next(f"{name}_{n}" for n in range(2, sys.maxsize) if f"{name}_{n}" not in taken)
 
 
 class Reference:

@@ -75,6 +75,8 @@ class Recording:
                 self.outputs: list[Traced] = []
                 self.result = self._results(result)
                 self._changes()
+                if len(self.outputs) == 1 and self.outputs[0].ndim == 0 and self.outputs[0].memory.kind == "buffer":
+                    r.rename(self.outputs[0].memory, "loss" if self.gradients else "result")
         finally:
             for slot, _, before in reversed(self.bound):
                 slot.set(before)

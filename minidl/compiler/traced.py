@@ -35,6 +35,8 @@ class Memory:
     version: int = 0  # how often it has been written to
     source: Any = None  # of state and constants: whatever it is bound to at each call
     readable: bool = True  # does it hold anything yet?
+    stem: str = ""  # the name that was asked for, before it was made unique
+    final: bool = False  # is this the name that it keeps?
     twin: Memory | None = None  # another that holds the same, and stands for this one
 
     @property
