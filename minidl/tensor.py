@@ -222,7 +222,7 @@ def _array(x: ArrayLike) -> Any:
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
     """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
     own = hasattr(x, "__array_function__")
-    return np.asarray(x, dtype) if not own else x if dtype in (None, x.dtype) else x.astype(dtype)
+    return np.asarray(x, dtype) if not own else x if dtype is None or x.dtype == dtype else x.astype(dtype)
 
 
 def _count_uses(root: Tensor) -> dict[Tensor, int]:

@@ -14,11 +14,17 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced, layout
-from minidl.jit import KERNELS, Kernel
+from minidl.jit import KERNELS, Kernel, kernel
 from minidl.tensor import Array, Tensor
 
 _TENSOR = Tensor.backward.__code__.co_filename
 _HOME = os.path.dirname(os.path.abspath(_TENSOR))
+
+
+@kernel
+def uniform_draw(generator: np.random.Generator, y: Array) -> None:
+    """y[i] ~ U[0, 1), the numbers that `generator.random(y.size, np.float32)` gives.   Flat float32"""
+    y[:] = generator.random(y.size, np.float32)
 
 
 class Recorder:
@@ -321,6 +327,13 @@ class Recorder:
             return self.add(node)
         self.add(node)
         return None
+
+    def uniform(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        """float32 from U[0, 1), drawn in each call of the step."""
+        y = self.buffer(shape, np.float32)
+        y.memory.readable = False
+        uniform_draw(generator, y.reshape(-1))
+        return y
 
     def generator(self, generator: np.random.Generator) -> Any:
         if id(generator) not in self.generators:

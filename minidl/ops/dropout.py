@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.jit import kernel
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike, op
 
 
-@kernel
-def uniform_draw(generator: np.random.Generator, y: Array) -> None:
-    """y[i] ~ U[0, 1), the numbers that `generator.random(y.size, np.float32)` gives.   Flat float32"""
-    y[:] = generator.random(y.size, np.float32)
-
-
 def _uniform(generator: np.random.Generator, x: Array) -> Array:
-    """A float32 array like x from U[0, 1). In a compiled step a kernel draws it, each time."""
-    if not hasattr(x, "recorder"):
-        return np.asarray(generator.random(x.shape, dtype=np.float32))
-    y = np.empty(x.shape, np.float32, like=x)
-    uniform_draw(generator, y.reshape(-1))
-    return y
+    """A float32 array like x from U[0, 1); in a compiled step, a new one each time."""
+    if hasattr(x, "recorder"):
+        return x.recorder.uniform(generator, x.shape)  # type: ignore[no-any-return]
+    return np.asarray(generator.random(x.shape, dtype=np.float32))
 
 
 @op
