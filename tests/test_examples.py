@@ -50,6 +50,12 @@ def test_your_own_op():
     assert "relu again: [0. 3.]" in out
 
 
+def test_read_your_gradients():
+    out = run("05_read_your_gradients.py")
+    for part in ("# ---- backward", "d_layers_0_weight", "return (loss, ", "after 2,000 steps 0.0"):
+        assert part in out
+
+
 @pytest.mark.skipif(interpreted(), reason="three epochs of MNIST take hours where kernels are plain Python")
 def test_mnist_in_a_second():
     try:

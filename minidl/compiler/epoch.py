@@ -70,7 +70,6 @@ class Epoch:
                 "",
             ]
         )
-        self.parallel = None
         self._built: dict[bool, Callable[..., Any]] = {}
 
     def run(self, order: Array, progress: Callable[[int], Any] | None) -> Array:

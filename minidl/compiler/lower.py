@@ -134,12 +134,9 @@ class Lower:
         axes, loop, function = node.options["axes"], node.options["loop"], node.function
         offset, strides = layout(x)
         kept = [i for i in range(x.ndim) if i not in axes]
-        outer, (outer_x,) = _coalesce([x.shape[i] for i in kept], [[strides[i] for i in kept]])
-        outer_sizes = [x.shape[i] for i in kept]
-        inner_sizes = [x.shape[i] for i in axes]
-        inner, (inner_x,) = _coalesce(inner_sizes, [[strides[i] for i in axes]])
-        outer, outer_x = outer_sizes, [strides[i] for i in kept]
-        steps = _c_strides(outer_sizes)
+        inner, (inner_x,) = _coalesce([x.shape[i] for i in axes], [[strides[i] for i in axes]])
+        outer, outer_x = [x.shape[i] for i in kept], [strides[i] for i in kept]
+        steps = _c_strides(outer)
         scalar = self.plan.scalar(result.memory)
         if math.prod(outer) == 0:
             return

@@ -61,6 +61,7 @@ def _holders(arrays: list[Any], n: int) -> int:
     return sys.getrefcount(arrays[n])
 
 
+_NUMBERS = {True: "floats", False: "integers"}
 _UNHELD = _holders([np.empty(1)], 0)
 
 
@@ -76,64 +77,65 @@ class Program:
 
     def __init__(self, made: Recording) -> None:
         self.made, self.recorder = made, made.recorder
-        self.plan = plan = Plan(made.recorder, made.all_outputs)
+        self.plan = Plan(made.recorder, made.all_outputs)
         self.inputs = [x.memory for x in made.inputs]
-        lower = Lower(plan)
+        self.generators: list[Any] = [g for _, g in self.recorder.generators.values()]
+        self.signature = native.parameters(self.inputs, self.generators)
+        self.reads_gradients = bool(made.gradients_read())
+        lower = Lower(self.plan)
         body = lower.body()
         self.calls = lower.calls
         self.threads = any(parallel for _, parallel, _ in self.calls.values())
-        numbers, state = plan.used("number"), plan.used("state")
-        self.scalars = [o for o in made.all_outputs if plan.scalar(o.memory)]
-        self.kept = [Kept(m) for m in dict.fromkeys(o.memory for o in made.all_outputs if not plan.scalar(o.memory))]
-        self.constants = plan.used("constant")
-        arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
-        # The step's memory: what the state is now, what is given out, constants, arenas.
-        self.state = state
-        self.slots: list[tuple[int, Slot]] = [(n, m.source) for n, m in enumerate(state)]
-        self.first_kept = len(state)
-        self.arrays = [slot.get() for _, slot in self.slots]
-        rest = [*(k.ring[-1] for k in self.kept), *(m.source for m in self.constants), *arenas.values()]
-        self.memory = native.addresses([flat(a) for a in (*self.arrays, *rest)])
-        self.arenas = arenas
-        del rest
-        # Its numbers: those that the state has, then those that it gives out.
-        self.numbers_in: list[tuple[Any, int, Slot]] = []
-        self.numbers_out: dict[int, tuple[bool, int]] = {}
-        lines: list[str] = []
-        counts = {True: 0, False: 0}
-        for m in numbers:
-            is_float = m.array.dtype.kind == "f"
-            lines.append(f"{m.name} = {'floats' if is_float else 'integers'}[{counts[is_float]}]")
-            self.numbers_in.append((is_float, counts[is_float], m.source))
-            counts[is_float] += 1
-        ending: list[str] = []
-        for o in self.scalars:
-            is_float = o.dtype.kind == "f"
-            ending.append(f"{'floats' if is_float else 'integers'}[{counts[is_float]}] = {plan.scalar(o.memory)}")
-            self.numbers_out[id(o)] = is_float, counts[is_float]
-            counts[is_float] += 1
-        self.floats, self.integers = np.zeros(counts[True] or 1), np.zeros(counts[False] or 1, np.int64)
-        places = [*state, *(k.memory for k in self.kept), *self.constants]
-        names = [(m.name, m.array.size, m.array.dtype.name) for m in places]
-        names += [(f"{name}s", a.size, name) for name, a in arenas.items()]
-        lines += [f"{m.name} = {m.name}.reshape(-1)" for m in self.inputs if m.array.ndim > 1]
-        lines += [f"{name} = flat(memory[{n}], {size}, np.{dtype})" for n, (name, size, dtype) in enumerate(names)]
-        lines += [f"{m.name} = {m.array.dtype.name}s[{at}:{at + m.array.size}]" for m, at in plan.offsets.items()]
+        places = self._place_memory()
+        numbers, ending = self._place_numbers()
         generators = [name for name, _ in self.recorder.generators.values()]
         parameters = ["memory", "floats", "integers", *(m.name for m in self.inputs), *generators]
-        self.loops = (
-            "\n    ".join([f"def step({', '.join(parameters)}):", *lines, *(b[4:] for b in body), *ending]) + "\n"
-        )
-        self.generators: list[Any] = [g for _, g in self.recorder.generators.values()]
-        self.signature = native.parameters(self.inputs, self.generators)
+        flat_inputs = [f"    {m.name} = {m.name}.reshape(-1)" for m in self.inputs if m.array.ndim > 1]
+        lines = [f"def step({', '.join(parameters)}):", *numbers, *flat_inputs, *places, *body, *ending]
+        self.loops = "\n".join([*lines, ""])
+        self.text = Text(self.plan, self.inputs, made.all_outputs)
         self.counts_out = [(slot, *self.numbers_out[id(number)]) for slot, number in made.numbers]
         self.gradients = [(tensor, self._giver(grad)) for tensor, grad in made.gradients]
         self.outputs = [self._giver(o) for o in made.outputs]
-        self.reads_gradients = bool(made.gradients_read())
-        self.text = Text(plan, self.inputs, made.all_outputs)
         self.lock = threading.Lock()
         self._built: dict[bool, Callable[..., Any]] = {}
-        self.parallel = None
+
+    def _place_memory(self) -> list[str]:
+        """The arrays whose addresses a step is given, and the lines with which it begins to use them."""
+        plan = self.plan
+        self.state, self.constants = plan.used("state"), plan.used("constant")
+        outputs = dict.fromkeys(o.memory for o in self.made.all_outputs if not plan.scalar(o.memory))
+        self.kept = [Kept(m) for m in outputs]
+        self.arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
+        self.arrays: list[Any] = [m.source.get() for m in self.state]
+        others = [*(k.ring[-1] for k in self.kept), *(m.source for m in self.constants), *self.arenas.values()]
+        self.memory = native.addresses([flat(a) for a in (*self.arrays, *others)])
+        places = [(m.name, m.array.size, m.array.dtype.name) for m in (*self.state, *outputs, *self.constants)]
+        places += [(f"{name}s", a.size, name) for name, a in self.arenas.items()]
+        lines = [f"    {name} = flat(memory[{n}], {size}, np.{dtype})" for n, (name, size, dtype) in enumerate(places)]
+        for m, at in plan.offsets.items():
+            lines.append(f"    {m.name} = {m.array.dtype.name}s[{at}:{at + m.array.size}]")
+        return lines
+
+    def _place_numbers(self) -> tuple[list[str], list[str]]:
+        """Where the numbers that a step is given and gives stand, and the lines that read and write them."""
+        self.numbers_in: list[tuple[bool, int, Slot]] = []
+        self.numbers_out: dict[int, tuple[bool, int]] = {}
+        counts = {True: 0, False: 0}
+        reads, writes = [], []
+        for m in self.plan.used("number"):
+            kind = m.array.dtype.kind == "f"
+            reads.append(f"    {m.name} = {_NUMBERS[kind]}[{counts[kind]}]")
+            self.numbers_in.append((kind, counts[kind], m.source))
+            counts[kind] += 1
+        for o in self.made.all_outputs:
+            if name := self.plan.scalar(o.memory):
+                kind = o.dtype.kind == "f"
+                writes.append(f"    {_NUMBERS[kind]}[{counts[kind]}] = {name}")
+                self.numbers_out[id(o)] = kind, counts[kind]
+                counts[kind] += 1
+        self.floats, self.integers = np.zeros(counts[True] or 1), np.zeros(counts[False] or 1, np.int64)
+        return reads, writes
 
     # ------------------------------------------------------------------------------------- a call
 
@@ -151,14 +153,14 @@ class Program:
 
     def take_state(self) -> None:
         """Point the step at the arrays and numbers that the state has now, and at memory for what it makes."""
-        for n, slot in self.slots:
-            array = slot.get()
+        for n, memory in enumerate(self.state):
+            array = memory.source.get()
             if array is not self.arrays[n]:
-                self.memory[n] = native.address(flat(self._laid_out(array, slot, self.state[n])))
+                self.memory[n] = native.address(flat(self._laid_out(array, memory)))
                 self.arrays[n] = array
         for tensor, _ in self.gradients:
             tensor.grad = None
-        for n, kept in enumerate(self.kept, self.first_kept):
+        for n, kept in enumerate(self.kept, len(self.state)):
             array = kept.take()
             if array is not None:
                 self.memory[n] = native.address(flat(array))
@@ -168,12 +170,12 @@ class Program:
             else:
                 self.integers[at] = slot.get()
 
-    def _laid_out(self, array: Array, slot: Slot, memory: Memory) -> Array:
+    def _laid_out(self, array: Array, memory: Memory) -> Array:
         """The array, or a copy of it, as it lay when the step was recorded."""
         like = memory.array
         if (array.shape, array.dtype, array.strides) == (like.shape, like.dtype, like.strides):
             return array
-        if slot.key != "grad" or memory.version or array.shape != like.shape:
+        if memory.source.key != "grad" or memory.version or array.shape != like.shape:
             raise Outdated
         like[...] = array  # a gradient that is only read
         return like
