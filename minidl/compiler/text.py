@@ -101,7 +101,7 @@ class Text:
             ends = ["" if v is None else str(v) for v in (p.start, p.stop, p.step)]
             return ":".join(ends if p.step is not None else ends[:2])
         if isinstance(p, list | tuple | np.ndarray):
-            array = np.asarray(p) if len(p) else np.empty(0, int)
+            array = np.asarray(p) if np.size(p) else np.empty(0, int)
             if array.ndim == 1 and array.size > 8 and np.array_equal(array, np.arange(array.size)):
                 return f"np.arange({array.size})"
             return f"np.array({array.tolist()}{'' if array.size else ', int'})"
@@ -122,6 +122,10 @@ class Text:
         self.lines.append(f"{line:<{_WIDTH}}  # {comment}" if comment else line)
 
     def statement(self, node: Node) -> None:
+        for memory in node.writes:
+            if memory.kind == "buffer" and memory not in self.made:
+                self.made.add(memory)
+                self.put(f"{memory.name} = np.empty({memory.array.shape}, np.{memory.array.dtype.name})")
         if node.kind == "require":
             kind = node.options["kind"]
             self.put(f"if not {self.inner(node.operands[0])}:")
@@ -146,14 +150,6 @@ class Text:
     def call(self, node: Node) -> None:
         kernel: Kernel = node.function
         self.scope[kernel.__name__] = kernel
-        for memory in node.writes:
-            if (
-                memory.kind == "buffer"
-                and memory not in self.made
-                and memory.version == sum(memory in other.writes for other in self.plan.nodes)
-            ):
-                self.made.add(memory)
-                self.put(f"{memory.name} = np.empty({memory.array.shape}, np.{memory.array.dtype.name})")
         result = f"{node.result.memory.name} = " if node.result is not None else ""
         about = (kernel.py_func.__doc__ or "").strip().split("\n")[0].partition("   ")[0]
         self.put(f"{result}{kernel.__name__}({', '.join(self.reference(o) for o in node.operands)})", about)

@@ -210,6 +210,9 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         return self.recorder.reduce("min", self, axis, keepdims)
 
+    def cumsum(self, axis: Any = None, dtype: Any = None) -> Any:
+        return self.recorder.scan("cumsum", self, axis, dtype)
+
     def any(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         return self.recorder.reduce("any", self, axis, keepdims)
 
