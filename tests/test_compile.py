@@ -232,6 +232,33 @@ def test_gradients_accumulate():
     assert compiled.stats["recorded"] == 2
 
 
+def test_gradients_may_be_clipped():
+    def build():
+        model, made, _ = small(optim.Adam, np.float64)
+
+        def step(x, y):
+            loss = ops.mse(model(x), y)
+            made.zero_grad()
+            loss.backward()
+            norm = np.sqrt(sum((p.grad**2).sum() for p in model.parameters()))
+            for p in model.parameters():
+                p.grad = p.grad * np.minimum(1, 0.1 / norm)
+            made.step()
+            return loss, norm
+
+        return model, step
+
+    (model, eager), (other, step) = build(), build()
+    compiled = minidl.compile(step)
+    for _ in range(5):
+        expected, found = eager(*batch(dtype=np.float64)), compiled(*batch(dtype=np.float64))
+        assert found[0].item() == pytest.approx(expected[0].item(), rel=1e-12)
+        assert found[1] == pytest.approx(expected[1], rel=1e-12)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(q.data, p.data, rtol=1e-11)
+        np.testing.assert_allclose(q.grad, p.grad, rtol=1e-11)
+
+
 def test_parameters_and_optimizer_state_may_be_replaced():
     model, made, eager = small(optim.Adam)
     other, others, step = small(optim.Adam, seed=1)
