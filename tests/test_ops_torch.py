@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CASES, torch_arguments
+from cases import CASES
+from cases.arrays import torch_arguments
 
 from minidl import Tensor, ops
 from minidl.jit import interpreted

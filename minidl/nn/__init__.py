@@ -1,0 +1,26 @@
+"""Layers. A layer is a Python object whose parameters are found by looking at its attributes.
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.hidden = nn.Dense(784, 512)
+            self.output = nn.Dense(512, 10)
+
+        def forward(self, x):
+            return self.output(ops.relu(self.hidden(x)))
+
+Leaf Tensors among the attributes are parameters and arrays are buffers (state that no optimizer moves), in
+their modules, lists, tuples and dicts too, in the order in which they were assigned. Nothing need be called
+first, and there is no registry to get out of step.
+"""
+
+from minidl import init
+from minidl.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from minidl.nn.container import Sequential
+from minidl.nn.dense import Dense, Flatten
+from minidl.nn.dropout import Dropout
+from minidl.nn.module import Module
+
+__all__ = [
+    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "Module", "ReLU", "Sequential", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
+]  # fmt: skip

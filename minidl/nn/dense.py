@@ -1,0 +1,50 @@
+"""The dense layer, and the shape that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import init, ops
+from minidl.nn.module import Module, values_of
+from minidl.tensor import FLOATS, ArrayLike, Tensor
+
+
+class Dense(Module):
+    """y = x·Wᵀ + b, as PyTorch's `Linear`: x (…, in_features), y (…, out_features).
+
+    weight (out_features, in_features) and bias (out_features,) start uniform on ± 1/√in_features
+    (PyTorch's default: `kaiming_uniform_` with a = √5). The weight is stored input-major (see `ops.dense`).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: Any = np.float32,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(n, int | np.integer) or n < 1:
+                raise ValueError(f"Dense: expected {name} as an int of at least 1, found {n!r}")
+        if np.dtype(dtype) not in FLOATS:
+            raise TypeError(f"Dense: expected dtype float32 or float64, found {np.dtype(dtype)}")
+        bound = in_features**-0.5
+        self.weight = Tensor(np.empty((in_features, out_features), dtype).T, requires_grad=True)
+        init.uniform_(self.weight, -bound, bound, generator)
+        self.bias: Tensor | None = None
+        if bias:
+            self.bias = Tensor(np.empty(out_features, dtype), requires_grad=True)
+            init.uniform_(self.bias, -bound, bound, generator)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.dense(x, self.weight, self.bias)
+
+
+class Flatten(Module):
+    """(N, …) → (N, all the rest)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.reshape(x, (len(x), -1) if len(x) else (0, int(np.prod(np.shape(values_of(x))[1:]))))

@@ -1,0 +1,24 @@
+"""Dropout as a layer: it knows whether the model is in training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import ops
+from minidl.nn.module import Module
+from minidl.tensor import ArrayLike, Tensor
+
+
+class Dropout(Module):
+    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0."""
+
+    def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: expected a probability p from 0 to 1, found {p}")
+        self.p, self.generator = p, generator
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.dropout(x, self.p, self.training, self.generator)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,158 @@
+"""Modules: what layers and models are made of. See `minidl.nn` for how one is written."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from minidl.tensor import Array, ArrayLike, Tensor
+
+
+class Module:
+    """Something with parameters that computes. Subclasses assign attributes and define `forward`."""
+
+    training: bool = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward()")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # -------------------------------------------------------------------------------- reflection
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside this one, with their names ("hidden", "blocks.0")."""
+        for name, value in _walk(vars(self), ""):
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, depth first, shared ones once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+                stack.extend(reversed([(f"{name}.{child}".lstrip("."), m) for child, m in module.children()]))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all inside it, shared ones once."""
+        return (module for _, module in self.named_modules())
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor | Array]]:
+        """Every parameter and buffer under every name it has, in definition order."""
+        return _state(self, "", ())
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, parameter) in definition order; one that is shared comes once, under its first name."""
+        seen: set[int] = set()
+        for name, value in self._named_state():
+            if isinstance(value, Tensor) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The parameters in definition order, shared ones once."""
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """(name, buffer) in definition order; one that is shared comes once."""
+        seen: set[int] = set()
+        for name, value in self._named_state():
+            if not isinstance(value, Tensor) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    # ------------------------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Array]:
+        """Name → array of every parameter and buffer: PyTorch's names. The arrays are not copies."""
+        return {name: values_of(value) for name, value in self._named_state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
+        """Copy values into the parameters and buffers of the same names.
+
+        KeyError: names missing or, if `strict`, names too many. ValueError: another shape. TypeError: not
+        numbers. Everything is checked before anything is changed.
+        """
+        mine = self.state_dict()
+        missing = [name for name in mine if name not in state_dict]
+        extra = [name for name in state_dict if name not in mine]
+        if strict and (missing or extra):
+            raise KeyError(f"load_state_dict: missing {missing}, unexpected {extra}; expected {list(mine)}")
+        found = {name: np.asarray(values_of(state_dict[name])) for name in mine if name in state_dict}
+        for name, values in found.items():
+            if values.shape != mine[name].shape:
+                raise ValueError(f"load_state_dict: expected {name} of shape {mine[name].shape}, found {values.shape}")
+            if values.dtype.kind not in "fiub":
+                raise TypeError(f"load_state_dict: expected numbers for {name}, found {values.dtype}")
+        for name, values in found.items():
+            mine[name][...] = values
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout drops) here and in all modules inside."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode: `train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let gradients be computed for the parameters, or freeze them."""
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Set every parameter's gradient to None."""
+        for p in self.parameters():
+            p.grad = None
+
+    # -------------------------------------------------------------------------------------- repr
+
+    def extra_repr(self) -> str:
+        """What distinguishes this layer from others of its class."""
+        return ""
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        own = [f"{n} {v.shape}" for n, v in _walk(vars(self), "") if not isinstance(v, Module)]
+        count = sum(p.size for p in self.parameters())
+        inside = "\n".join(f"  ({name}): {module!r}".replace("\n", "\n  ") for name, module in self.children())
+        told = ", ".join(filter(None, [self.extra_repr(), *own]))
+        head = f"{type(self).__name__}({told})" + (f"  # {count:,} parameters" if count else "")
+        return f"{head}\n{inside}" if inside else head
+
+
+def _walk(members: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Modules, leaf Tensors and arrays among these members and in their lists, tuples and dicts."""
+    for key, value in members.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Module | np.ndarray) or (isinstance(value, Tensor) and value.is_leaf):
+            if not isinstance(value, np.ndarray) or value.dtype.kind in "fiub":
+                yield name, value
+        elif isinstance(value, list | tuple):
+            yield from _walk(dict(enumerate(value)), f"{name}.")
+        elif isinstance(value, dict):
+            yield from _walk(value, f"{name}.")
+
+
+def _state(module: Module, prefix: str, path: tuple[int, ...]) -> Iterator[tuple[str, Tensor | Array]]:
+    for name, value in _walk(vars(module), prefix):
+        if not isinstance(value, Module):
+            yield name, value
+        elif id(value) not in (*path, id(module)):  # a child that knows its parent is not inside it
+            yield from _state(value, f"{name}.", (*path, id(module)))
+
+
+def values_of(x: ArrayLike) -> Any:
+    """The array of a Tensor; anything else as it is."""
+    return x.data if isinstance(x, Tensor) else x
