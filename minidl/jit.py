@@ -41,6 +41,7 @@ class Kernel:
     `py_func` is the plain Python function. `parallel` is None, or tells from the arguments of a call
     whether threads would pay. `fma`: may a·b + c be rounded once, as a fused multiply-add? `emitted`: the
     module with the Numba intrinsic of this name that stands for this kernel where other kernels call it.
+    `linked`: other kernels call its one machine code, and do not compile it in.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Kernel:
         parallel: Callable[..., bool] | None = None,
         fma: bool = False,
         emitted: str | None = None,
+        linked: bool = False,
         updates: Iterable[str] = (),
     ) -> None:
         functools.update_wrapper(self, py_func)
@@ -56,7 +58,7 @@ class Kernel:
         self.py_func = py_func
         self.parallel = parallel
         self.fma = fma
-        self.emitted = emitted
+        self.emitted, self.linked = emitted, linked
         self.parameters = tuple(inspect.signature(py_func).parameters)
         self.updates = frozenset(updates)
         self.variants: dict[str, Kernel] = {}
@@ -147,6 +149,7 @@ def kernel(
     parallel: Callable[..., bool] | None = None,
     fma: bool = False,
     emitted: str | None = None,
+    linked: bool = False,
     updates: Iterable[str] = (),
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(
@@ -155,6 +158,7 @@ def kernel(
     parallel: Callable[..., bool] | None = None,
     fma: bool = False,
     emitted: str | None = None,
+    linked: bool = False,
     updates: Iterable[str] = (),
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
     """Make a loop a kernel and enter it into `KERNELS` under its name.
@@ -164,11 +168,13 @@ def kernel(
                order and NaN its meaning, so that all builds agree; write a sum so that it fuses one way only
     emitted    a module whose intrinsic of the same name replaces this loop inside compiled kernels, if its
                `vector_bytes()` says that it can on this processor; the loop stays its definition
+    linked     compile this once, and let the kernels that call it jump there: for loops that are long to compile
+               and long to run
     updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
     """
 
     def register(function: Callable[..., Any]) -> Kernel:
-        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted, updates)
+        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted, linked, updates)
         return made
 
     return register if py_func is None else register(py_func)
@@ -295,7 +301,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     scope = dict(fn.__globals__)
     for name in fn.__code__.co_names:
         if isinstance(scope.get(name), Kernel):
-            scope[name] = _emitted(scope[name]) or scope[name].serial
+            scope[name] = _called(scope[name])
         elif scope.get(name) is prange:
             scope[name] = numba.prange if parallel else range
     # A function of its own per build: Numba's cache tells builds apart by name only, not by their flags.
@@ -311,11 +317,17 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     return dispatcher
 
 
-def _emitted(made: Kernel) -> Any:
-    """The intrinsic for this processor, or None. Bounds are checked in source only, so then it is the source."""
+def _called(made: Kernel) -> Any:
+    """What stands for a kernel in the source of another: its intrinsic for this processor, a jump, or its source.
+
+    Bounds are checked in source only, so then it is never the intrinsic.
+    """
     import numba
 
-    if made.emitted is None or numba.config.BOUNDSCHECK:
-        return None
-    module = importlib.import_module(made.emitted)
-    return getattr(module, made.__name__) if module.vector_bytes() else None
+    from minidl import linking
+
+    if made.emitted is not None and not numba.config.BOUNDSCHECK:
+        module = importlib.import_module(made.emitted)
+        if module.vector_bytes():
+            return getattr(module, made.__name__)
+    return linking.jump(made) if made.linked else made.serial

@@ -14,7 +14,7 @@ from minidl.tensor import OPS
 ROOT = Path(minidl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    ["tensor", "jit", "cache", "kernel_cache", "random"],
+    ["tensor", "jit", "cache", "kernel_cache", "linking", "random"],
     ["ops", "data"],
     ["nn", "init", "optim", "gradcheck", "checkpoint"],
     ["train", "warmup", "compiler", "pictures", "machine", "terminal"],
@@ -27,6 +27,7 @@ FLOORS = [
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 SIDEWAYS = {  # the only neighbours that may know each other
     ("jit", "kernel_cache"),
+    ("jit", "linking"),
     ("kernel_cache", "cache"),
     ("nn", "init"),
     ("checkpoint", "nn"),
@@ -35,6 +36,7 @@ NUMBA = {"numba", "llvmlite"}
 LATE = {
     "ops/tile.py",
     "kernel_cache.py",
+    "linking.py",
     "bench/chain.py",
     "compiler/linking.py",
 }  # imported by the first kernel that is compiled
@@ -90,7 +92,7 @@ def test_the_ground_floor_stands_on_numpy_alone():
         assert not any(known(i) for i in imports(ROOT / f"{name}.py")), name
     for name in FLOORS[0]:
         found = {i.split(".")[0] for i in imports(ROOT / f"{name}.py")} - {"minidl"}
-        allowed = {"numpy", *sys.stdlib_module_names} | (NUMBA if name in ("jit", "kernel_cache") else set())
+        allowed = {"numpy", *sys.stdlib_module_names} | (NUMBA if name in ("jit", "kernel_cache", "linking") else set())
         assert found <= allowed, (name, found - allowed)
 
 
@@ -100,7 +102,9 @@ def test_numba_is_imported_where_it_is_used(path):
     if path.relative_to(ROOT).as_posix() not in LATE:
         assert not at_import & NUMBA
         for name in imports(path, module_level=True):
-            assert not name.startswith(("minidl.ops.tile", "minidl.kernel_cache", "minidl.compiler.linking"))
+            assert not name.startswith(
+                ("minidl.ops.tile", "minidl.kernel_cache", "minidl.linking", "minidl.compiler.linking")
+            )
     optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "urllib", "http"}
     assert not at_import & optional, f"{at_import & optional}: imported only where it is used"
 

@@ -531,3 +531,22 @@ def test_a_second_process_starts_from_the_disk(tmp_path):
     ]
     assert runs[0][0] == runs[1][0] == "[2.0, 2.0, 2.0]"
     assert runs[0][1] == runs[1][1] != "0"
+
+
+def test_indices_from_the_end_of_a_part():
+    def step(x, i):
+        x = Tensor(x, requires_grad=True)
+        y = x[2:][i]
+        y.backward(np.arange(1.0, 5.0))
+        return y, x.grad
+
+    compiled = minidl.compile(step)
+    x = np.random.default_rng(0).normal(size=7)
+    for i in (np.array([0, 4, 2, 4]), np.array([-1, -5, 0, -1])):
+        for found, expected in zip(compiled(x, i), step(x, i), strict=True):
+            np.testing.assert_array_equal(getattr(found, "data", found), getattr(expected, "data", expected))
+    np.testing.assert_array_equal(compiled.python(x, i)[1], step(x, i)[1])
+    assert compiled.source.count("IndexError") == 1
+    assert "np.where" not in compiled.source  # the index is written as it is, without the positions made of it
+    with pytest.raises(IndexError, match="axis of 5"):
+        compiled(x, np.array([0, 5, 1, 1]))

@@ -216,15 +216,15 @@ def test_where_the_tile_is_emitted(monkeypatch):
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
     monkeypatch.setattr(numba.config, "CPU_NAME", "skylake-avx512")
     assert _tile.vector_bytes() == 64
-    assert jit._emitted(matmul_tile) is _tile.matmul_tile
+    assert jit._called(matmul_tile) is _tile.matmul_tile
     monkeypatch.setattr(numba.config, "CPU_NAME", "haswell")
     assert _tile.vector_bytes() == 32
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
-    assert jit._emitted(matmul_tile) is None  # only source checks its bounds
+    assert jit._called(matmul_tile) is matmul_tile.serial  # only source checks its bounds
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
     monkeypatch.setattr(numba.config, "CPU_NAME", "generic")
-    assert jit._emitted(matmul_tile) is None
-    assert jit._emitted(matmul_forward) is None
+    assert jit._called(matmul_tile) is matmul_tile.serial
+    assert jit._called(matmul_forward) is matmul_forward.serial
 
 
 # --------------------------------------------------------------------------------------------- cache
@@ -410,6 +410,25 @@ print(json.dumps(counts))
     assert misses == 0
 
 
+def test_a_kernel_that_is_jumped_to_may_be_lost_from_the_cache(tmp_path):
+    code = """
+import numpy as np
+from minidl.ops.linalg import product
+from minidl.ops.linalg import matmul_forward
+total = float(product(np.ones((3, 5)), np.ones((5, 2))).sum())
+print([total, sum(matmul_forward.serial.stats.cache_hits.values())])
+"""
+    for hits in (0, 1):
+        assert python(code, MINIDL_CACHE=str(tmp_path)) == [30, hits]
+    lost = list(tmp_path.rglob("*matmul_panel*"))
+    assert lost
+    for path in lost:
+        path.unlink()
+    for hits in (0, 1):  # the product is compiled again, for the panel's new place
+        assert python(code, MINIDL_CACHE=str(tmp_path)) == [30, hits]
+
+
+@compiled
 def test_kernels_without_numba_and_with_every_check_agree():
     code = TRAIN + "print(json.dumps(train()[0]))"
     plain = python(code, NUMBA_DISABLE_JIT=None, NUMBA_BOUNDSCHECK=None)

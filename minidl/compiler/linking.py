@@ -11,12 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-
-def overload(dispatcher: Any, signature: tuple[Any, ...]) -> Any:
-    """The dispatcher's machine code for this signature: from the process, the disk cache, or the compiler."""
-    kinds = types_of(signature)
-    dispatcher.compile(kinds)
-    return dispatcher.overloads[kinds]
+from minidl.linking import call_of
 
 
 def types_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -39,9 +34,7 @@ def linked(compiled: Any) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, packed: Any) -> Any:
             values = cgutils.unpack_tuple(builder, packed[0])
-            given = signature.args[0].types
-            values = [context.cast(builder, v, g, e) for v, g, e in zip(values, given, expected.args, strict=True)]
-            return context.call_internal(builder, compiled.fndesc, expected, values)
+            return call_of(compiled, context, builder, signature.args[0].types, values)
 
         return expected.return_type(types.StarArgTuple(args)), generate
 

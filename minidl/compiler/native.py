@@ -35,12 +35,13 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
 
     from minidl import kernel_cache
     from minidl.compiler import linking
+    from minidl.linking import overload
 
     scope["flat"] = linking.flat
     symbols = []
     found = [(n, k.threaded if may and threads else k.serial, signature) for n, (k, may, signature) in calls.items()]
     for called, dispatcher, signature in (*found, *((n, *other) for n, other in others.items())):
-        compiled = linking.overload(dispatcher, signature)
+        compiled = overload(dispatcher, linking.types_of(signature))
         symbols.append(compiled.fndesc.llvm_func_name)
         scope[called] = linking.linked(compiled)
     digest = hashlib.sha256(repr((text, symbols)).encode()).hexdigest()[:20]
@@ -70,5 +71,6 @@ def parameters(inputs: list[Any], generators: list[Any]) -> Signature:
 def prepare(build: Any, signature: Signature) -> None:
     """Compile what was built for this signature, unless it is compiled."""
     from minidl.compiler import linking
+    from minidl.linking import overload
 
-    linking.overload(build, signature)
+    overload(build, linking.types_of(signature))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minidl.compiler.recorder import Recorder, first_free
@@ -137,12 +138,21 @@ def _targets(node: Node) -> list[Traced]:
 
 
 def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
-    """Without the nodes that compute what an earlier one has, if neither result is changed later or leaves the step."""
+    """Without the nodes that compute what an earlier one has, if neither result is changed later or leaves the step.
+
+    And without checks of what was checked before.
+    """
     leaving = {id(out.memory) for out in outputs}
     first: dict[Any, Node] = {}
+    checked: set[int] = set()
     kept: list[Node] = []
     for node in nodes:
         result = node.result
+        if node.kind == "require" and isinstance(node.operands[0], Traced):
+            condition = node.operands[0].memory
+            if condition.version == 0 and id(condition) in checked:
+                continue
+            checked.add(id(condition))
         if (
             node.key is not None
             and result is not None
@@ -158,7 +168,9 @@ def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
     return kept
 
 
-def live_nodes(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
+def live_nodes(
+    nodes: list[Node], outputs: list[Traced], reads: Callable[[Node], Iterable[Any]] = lambda node: node.operands
+) -> list[Node]:
     """The nodes that something depends on: an output, a change of state, a check, a random generator."""
     needed = {id(out.memory) for out in outputs}
     live: list[Node] = []
@@ -168,7 +180,7 @@ def live_nodes(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
         made = node.result is not None and id(node.result.memory) in needed
         if changes or made or draws or node.kind == "require":
             live.append(node)
-            needed.update(id(o.memory) for o in node.operands if isinstance(o, Traced))
+            needed.update(id(o.memory) for o in reads(node) if isinstance(o, Traced))
             if node.kind == "write":
                 needed.add(id(node.writes[0]))
     return live[::-1]

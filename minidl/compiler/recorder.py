@@ -291,9 +291,9 @@ class Recorder:
 
     def scatter(self, x: Traced, index: Any, values: Any, add: bool) -> None:
         """x[index] = values, or += with repeated indices adding up."""
-        positions = self.positions(x, index)
+        positions, values = self.positions(x, index), self.operand(values)
         options = {"add": add, "written": (x, index, values), "shape": np.shape(positions)}
-        operands = (self.whole(x.memory), self.operand(positions), self.operand(values))
+        operands = (self.whole(x.memory), self.operand(positions), values)
         self.add(Node("scatter", "scatter", operands, writes=(x.memory,), options=options))
 
     def call(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import linecache
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from minidl.compiler.plan import Plan
+from minidl.compiler.plan import Plan, live_nodes
 from minidl.compiler.recorder import Reference
 from minidl.compiler.traced import Memory, Node, Traced, layout
 from minidl.jit import Kernel
@@ -32,9 +33,10 @@ class Text:
         self.inlined: dict[Memory, str] = {}
         self.made: set[Memory] = set()
         self.lines: list[str] = []
-        once = _used_once(plan.nodes, results)
+        self.nodes = live_nodes(plan.nodes, results, _written)
+        once = _used_once(self.nodes, results)
         group: tuple[str, str] = ("", "")
-        for n, node in enumerate(plan.nodes):
+        for n, node in enumerate(self.nodes):
             if node in once and self._may_move(n, once[node]):
                 assert node.result is not None
                 self.inlined[node.result.memory] = self.expression(node)
@@ -56,9 +58,9 @@ class Text:
 
     def _may_move(self, n: int, user: int) -> bool:
         """Can node n be written inside of node `user`: is it of that op, and is all that it reads the same there?"""
-        node, to = self.plan.nodes[n], self.plan.nodes[user]
+        node, to = self.nodes[n], self.nodes[user]
         reads = {o.memory for o in node.operands if isinstance(o, Traced)}
-        between = self.plan.nodes[n + 1 : user]
+        between = self.nodes[n + 1 : user]
         same = (node.phase, node.op) == (to.phase, to.op)
         return same and not any(m in reads for between_node in between for m in between_node.writes)
 
@@ -160,6 +162,12 @@ class Text:
         linecache.cache[name] = len(self.source), None, self.source.splitlines(keepends=True), name
         exec(compile(self.source, name, "exec"), self.scope)
         return self.scope["step"]
+
+
+def _written(node: Node) -> Iterator[Any]:
+    """What the node's line names: where elements are picked, the index itself and not the positions made of it."""
+    for x in node.options.get("written", node.operands):
+        yield from x if isinstance(x, tuple) else (x,)
 
 
 def _used_once(nodes: list[Node], results: list[Traced]) -> dict[Node, int]:

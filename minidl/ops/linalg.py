@@ -99,7 +99,7 @@ def pack_columns(
             left[to + rows // ROWS * ROWS * length + i - rows // ROWS * ROWS] = source[i]
 
 
-@kernel(fma=True)
+@kernel(fma=True, linked=True)
 def matmul_panel(
     a: Array, a_at: int, a_row: int, a_column: int, height: int, packed: bool,
     b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,

@@ -106,7 +106,8 @@ def getitem(x: ArrayLike, index: Any) -> Result:
     """y = x[index], an index of any kind NumPy has.   dL/dx = dL/dy at the index (added where repeated), else 0"""
     x = as_array(x)
     parts = index if isinstance(index, tuple) else (index,)
-    repeats = any(isinstance(i, list | tuple | np.ndarray) and as_array(i).dtype != bool for i in parts)
+    once = (slice, int, np.integer, type(None), type(...))
+    repeats = any(not isinstance(i, once) and as_array(i).dtype != bool for i in parts)
     y = x[index]
 
     def gradient(dy: Array) -> Array:
