@@ -15,6 +15,7 @@ from minidl.ops.activation import (
     softmax,
     softplus,
 )
+from minidl.ops.conv import conv1d, conv2d, conv_transpose2d
 from minidl.ops.dense import dense, dense_relu
 from minidl.ops.dropout import dropout
 from minidl.ops.einsum import einsum
@@ -86,6 +87,9 @@ __all__ = [
     "broadcast_to",
     "clip",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "cos",
     "cosh",
     "cumsum",

@@ -128,6 +128,19 @@ def matmul_panel(
                 source, b_here, b_k = kept, 0, width
 
 
+@kernel(fma=True, linked=True)
+def matmul_rows(
+    a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int,
+    c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
+) -> None:  # fmt: skip
+    """`matmul_tile` for any number of rows. B stays where it is: terms · columns should fit the first-level cache."""
+    for r in range(0, rows, ROWS):
+        matmul_tile(
+            a, a_at + r * a_row, a_row, a_column, b, b_at, b_row, b, False,
+            c, c_at + r * c_row, c_row, terms, min(ROWS, rows - r), columns, accumulate,
+        )  # fmt: skip
+
+
 @kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))
 def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
     """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j]   where a[n, i, k] is the element n·a_batch + i·a_row + k·a_column of a.

@@ -1,0 +1,211 @@
+"""Convolution in one and two dimensions, and its transpose (LeCun et al. 1989; Dumoulin and Visin 2016 for the arithmetic).
+
+All three are the same three kernels: the transpose's forward pass is the convolution's input gradient, and one
+dimension is two of which one is 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_forward
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.tensor import Array, ArrayLike, op
+
+Pair = tuple[int, int]
+
+
+def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
+    """An int for every dimension, or one for each of them. TypeError, ValueError: something else, or less than `least`."""
+    values = tuple(value) if isinstance(value, list | tuple) else (value,) * count
+    if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+        raise TypeError(f"expected {name} as an int or {count} of them, found {value!r}")
+    if len(values) != count or min(values) < least:
+        raise ValueError(f"expected {name} as an int or {count} of them, of at least {least}, found {value!r}")
+    return tuple(map(int, values))
+
+
+def _padding(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """Rows or columns of zeros (before, after), of each dimension together."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f'expected padding as ints, "same" or "valid", found {padding!r}')
+        if padding == "same" and stride != (1, 1):
+            raise ValueError(f'expected a stride of 1 with padding "same", found {stride}')
+        total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+        return (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
+    both: Any = pair(padding, "padding", 0)
+    return both, both
+
+
+def _check_groups(groups: int, inputs: int, outputs: int) -> None:
+    pair(groups, "groups", 1, 1)
+    if inputs % groups or outputs % groups:
+        raise ValueError(f"expected channels that {groups} groups divide, found {inputs} in and {outputs} out")
+
+
+def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str, outputs_axis: int) -> Any:
+    """(x, weight, bias or None, dtype): of the ranks that `axes` has, as floats."""
+    x, w = floating(x), floating(weight, "weight")
+    if x.ndim != len(axes) or w.ndim != len(axes):
+        shape = ", ".join(axes)
+        raise ValueError(f"expected x ({shape}) and a weight of as many axes, found shapes {x.shape} and {w.shape}")
+    if 0 in w.shape:
+        raise ValueError(f"expected a weight with elements, found shape {w.shape}")
+    return x, w, None if bias is None else floating(bias, "bias"), one_dtype(x, w)
+
+
+def _bias(b: Array | None, outputs: int, dtype: Any) -> Array:
+    if b is None:
+        return np.zeros(outputs, dtype)
+    if b.shape != (outputs,):
+        raise ValueError(f"expected bias ({outputs},), one for each output channel, found shape {b.shape}")
+    return kernel_array(b, dtype)
+
+
+def _geometry(stride: Pair, dilation: Pair, before: Pair, groups: int) -> Array:
+    return np.array([*stride, *dilation, *before, groups], np.int64)
+
+
+def _convolution(
+    x: Array, w: Array, bias: Array | None, dtype: Any, stride: Pair, padding: Any, dilation: Pair, groups: int
+) -> Result:
+    (images, channels, *size), (outputs, inside, *kernel) = x.shape, w.shape
+    _check_groups(groups, channels, outputs)
+    if inside * groups != channels:
+        raise ValueError(
+            f"expected a weight (O, {channels} / {groups}, KH, KW) for x with {channels} channels, found shape {w.shape}"
+        )
+    before, after = _padding(padding, (kernel[0], kernel[1]), stride, dilation)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    padded = [n + a + b for n, a, b in zip(size, before, after, strict=True)]
+    if reach[0] > padded[0] or reach[1] > padded[1]:
+        raise ValueError(
+            f"expected a kernel within the padded input {tuple(padded)}, found one that reaches over {tuple(reach)}"
+        )
+    out = [(n - r) // s + 1 for n, r, s in zip(padded, reach, stride, strict=True)]
+    x, w, b = kernel_array(x, dtype), kernel_array(w, dtype), _bias(bias, outputs, dtype)
+    geometry = _geometry(stride, dilation, before, groups)
+    y = np.empty((images, outputs, *out), dtype, like=x)
+    conv2d_forward(x, w, b, geometry, y)
+    weight_gradients = _shared_weight_gradients(lambda dy: (kernel_array(dy, dtype), x), w, geometry)
+
+    def gradient_x(dy: Array) -> Array:
+        dx: Array = np.empty_like(x)
+        conv2d_dx(kernel_array(dy, dtype), w, geometry, dx)
+        return dx
+
+    return y, (gradient_x, lambda dy: weight_gradients(dy)[0], lambda dy: weight_gradients(dy)[1])
+
+
+def _shared_weight_gradients(operands: Any, w: Array, geometry: Array) -> Any:
+    """dy → (dw, db), in one pass for both."""
+    latest: list[Array] = []
+
+    def back(dy: Array) -> list[Array]:
+        if not latest or latest[0] is not dy:
+            y, x = operands(dy)
+            latest[:] = dy, np.empty_like(w), np.empty(y.shape[1], w.dtype, like=y)
+            conv2d_dw(y, x, geometry, latest[1], latest[2])
+        return latest[1:]
+
+    return back
+
+
+@op
+def conv2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Result:
+    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, i·s + u·d − p, j·s + v·d − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ w·dL/dy
+
+    x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW), OH = ⌊(H + 2p − d(KH − 1)
+    − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also "valid" (0) or "same" (y as
+    large as x). ValueError: a kernel larger than the padded input, groups that do not divide the channels.
+    """
+    s, d = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    return _convolution(*_operands(x, weight, bias, "NCHW", 0), s, padding, d, groups)  # type: ignore[arg-type]
+
+
+@op
+def conv1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Result:
+    """y[n, o, i] = b[o] + Σ w[o, c, u]·x[n, c, i·s + u·d − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ w·dL/dy,  dL/db = Σ dL/dy
+
+    x (N, C, L), weight (O, C / groups, K), bias (O,) or None: float; y (N, O, OL). Arguments and errors: `conv2d`'s.
+    """
+    x, w, b, dtype = _operands(x, weight, bias, "NCL", 0)
+    s, d = pair(stride, "stride", 1, 1), pair(dilation, "dilation", 1, 1)
+    p = padding if isinstance(padding, str) else (0, *pair(padding, "padding", 0, 1))
+    y, (gradient_x, gradient_w, gradient_b) = _convolution(
+        x[:, :, None], w[:, :, None], b, dtype, (1, s[0]), p, (1, d[0]), groups
+    )
+    return y[:, :, 0], (
+        lambda dy: gradient_x(dy[:, :, None])[:, :, 0],  # type: ignore[misc]
+        lambda dy: gradient_w(dy[:, :, None])[:, :, 0],  # type: ignore[misc]
+        lambda dy: gradient_b(dy[:, :, None]),  # type: ignore[misc]
+    )
+
+
+@op
+def conv_transpose2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Result:
+    """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v], then + b[o].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
+
+    The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,) or None: float;
+    y (N, O, OH, OW), OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding. ValueError: an output_padding as large as
+    both stride and dilation, nothing left of the output, groups that do not divide the channels.
+    """
+    x, w, bias, dtype = _operands(x, weight, bias, "NCHW", 1)
+    s, d, p = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)
+    more = pair(output_padding, "output_padding", 0)
+    (images, channels, *size), (inputs, inside, *kernel) = x.shape, w.shape
+    outputs = inside * groups
+    _check_groups(groups, channels, outputs)
+    if inputs != channels:
+        raise ValueError(f"expected a weight ({channels}, O / groups, KH, KW) for x {x.shape}, found shape {w.shape}")
+    if any(m >= max(a, b) for m, a, b in zip(more, s, d, strict=True)):
+        raise ValueError(f"expected output_padding below stride {s} or dilation {d}, found {more}")
+    out = [(size[i] - 1) * s[i] - 2 * p[i] + d[i] * (kernel[i] - 1) + 1 + more[i] for i in (0, 1)]
+    if min(size) < 1 or min(out) < 1:
+        raise ValueError(f"expected an output of at least 1 × 1, found {tuple(out)} from an input of {tuple(size)}")
+    x, w, b = kernel_array(x, dtype), kernel_array(w, dtype), _bias(bias, outputs, dtype)
+    geometry = _geometry(s, d, p, groups)  # type: ignore[arg-type]
+    y = np.empty((images, outputs, *out), dtype, like=x)
+    conv2d_dx(x, w, geometry, y)
+    nothing = np.zeros(channels, dtype)
+
+    def gradient_x(dy: Array) -> Array:
+        dx: Array = np.empty_like(x)
+        conv2d_forward(kernel_array(dy, dtype), w, nothing, geometry, dx)
+        return dx
+
+    weight_gradients = _shared_weight_gradients(lambda dy: (x, kernel_array(dy, dtype)), w, geometry)
+    return y + b[:, None, None], (
+        gradient_x,
+        lambda dy: weight_gradients(dy)[0],
+        lambda dy: np.sum(dy, axis=(0, 2, 3), dtype=np.float64),
+    )
