@@ -16,11 +16,13 @@ first, and there is no registry to get out of step.
 from minidl import init
 from minidl.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from minidl.nn.container import Sequential
+from minidl.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minidl.nn.dense import Dense, Flatten
 from minidl.nn.dropout import Dropout
 from minidl.nn.module import Module
+from minidl.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 __all__ = [
-    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "Module", "ReLU", "Sequential", "SiLU",
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "Conv1d", "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ReLU", "Sequential", "SiLU",
     "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
 ]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl import init, ops
-from minidl.nn.module import Module, values_of
-from minidl.tensor import FLOATS, ArrayLike, Tensor
+from minidl.nn.module import Module, check_layer, values_of
+from minidl.tensor import ArrayLike, Tensor
 
 
 class Dense(Module):
@@ -26,11 +26,7 @@ class Dense(Module):
         dtype: Any = np.float32,
         generator: np.random.Generator | None = None,
     ) -> None:
-        for name, n in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(n, int | np.integer) or n < 1:
-                raise ValueError(f"Dense: expected {name} as an int of at least 1, found {n!r}")
-        if np.dtype(dtype) not in FLOATS:
-            raise TypeError(f"Dense: expected dtype float32 or float64, found {np.dtype(dtype)}")
+        check_layer("Dense", dtype, in_features=in_features, out_features=out_features)
         bound = in_features**-0.5
         self.weight = Tensor(np.empty((in_features, out_features), dtype).T, requires_grad=True)
         init.uniform_(self.weight, -bound, bound, generator)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidl.tensor import Array, ArrayLike, Tensor
+from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
 
 class Module:
@@ -156,3 +156,12 @@ def _state(module: Module, prefix: str, path: tuple[int, ...]) -> Iterator[tuple
 def values_of(x: ArrayLike) -> Any:
     """The array of a Tensor; anything else as it is."""
     return x.data if isinstance(x, Tensor) else x
+
+
+def check_layer(layer: str, dtype: Any, **sizes: Any) -> None:
+    """TypeError unless the dtype is float32 or float64; ValueError unless each size is an int of at least 1."""
+    for name, n in sizes.items():
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"{layer}: expected {name} as an int of at least 1, found {n!r}")
+    if np.dtype(dtype) not in FLOATS:
+        raise TypeError(f"{layer}: expected dtype float32 or float64, found {np.dtype(dtype)}")

@@ -59,6 +59,7 @@ from minidl.ops.loss import (
     nll,
     softmax_cross_entropy,
 )
+from minidl.ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from minidl.ops.reduce import cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from minidl.ops.shape import (
     broadcast_to,
@@ -80,9 +81,11 @@ from minidl.ops.shape import (
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool2d",
     "add",
     "arctan",
     "astype",
+    "avg_pool2d",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "clip",
@@ -118,6 +121,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",

@@ -95,7 +95,14 @@ def _convolution(
 
     def gradient_x(dy: Array) -> Array:
         dx: Array = np.empty_like(x)
-        conv2d_dx(kernel_array(dy, dtype), w, geometry, dx)
+        around = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, before, strict=True)]
+        if stride == (1, 1) and min(around) >= 0:  # then it is a convolution too, with the kernel turned round
+            turned = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
+            turned = kernel_array(turned.reshape(channels, outputs // groups, *kernel), dtype)
+            geometry_back = _geometry(stride, dilation, (around[0], around[1]), groups)
+            conv2d_forward(kernel_array(dy, dtype), turned, np.zeros(channels, dtype), geometry_back, dx)
+        else:
+            conv2d_dx(kernel_array(dy, dtype), w, geometry, dx)
         return dx
 
     return y, (gradient_x, lambda dy: weight_gradients(dy)[0], lambda dy: weight_gradients(dy)[1])

@@ -149,7 +149,7 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
     images, channels, groups = dx.shape[0], dx.shape[1], geometry[6]
     outputs, inside, area = w.shape[0] // groups, w.shape[1], w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, dy, geometry)
-    taps = tap_places(w, channels, high, wide, geometry)
+    taps = tap_places(w, channels, high, wide, geometry)[0]
     width = WIDTH // dy.itemsize
     length = (dy.shape[2] - 1) * wide + dy.shape[3]
     w_flat = w.reshape(-1)
@@ -174,7 +174,7 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
                         for tap in range(area):
                             matmul_rows(
                                 w_flat, o * inside * area + tap, area, inside * area, apart, o * length + q, length,
-                                planes, g * inside * high * wide + taps[0, tap] + q, high * wide,
+                                planes, g * inside * high * wide + taps[tap] + q, high * wide,
                                 count, inside, columns, True,
                             )  # fmt: skip
             empty_planes(planes, high, wide, geometry, dx[n])
@@ -190,65 +190,59 @@ def weight_parts(images: int) -> int:
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
     """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, i, j]"""
     images, channels, groups = x.shape[0], x.shape[1], geometry[6]
-    outputs, inside, area = dw.shape[0] // groups, dw.shape[1], dw.shape[2] * dw.shape[3]
+    outputs, inside = dw.shape[0] // groups, dw.shape[1]
+    terms = inside * dw.shape[2] * dw.shape[3]
     high, wide = plane_shape(dw, dy, geometry)
-    taps = tap_places(dw, channels, high, wide, geometry)
+    taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
     width = WIDTH // dy.itemsize
     length = (dy.shape[2] - 1) * wide + dy.shape[3]
     parts = weight_parts(images)
-    size = area * inside * dw.shape[0]  # of a part's sum, laid out (groups, taps, C, O)
+    size = terms * dw.shape[0]  # of a part's sum, laid out (groups, C·KH·KW, O)
     sums = aligned(parts * size, dy)
-    biases = np.zeros((parts, dw.shape[0]), np.float64)
-    in_a_row = inside < dw.shape[3] and geometry[1] == 1  # few channels: the taps of a row make the rows of A instead
+    sums[:] = 0
+    biases = np.zeros((dw.shape[0], parts), np.float64)
     for part in prange(parts):
-        planes = aligned(geometry[0] * geometry[1] * channels * high * wide, dy)
+        planes, patch = aligned(geometry[0] * geometry[1] * channels * high * wide, dy), aligned(terms * TERMS, dy)
         planes[:] = 0
         turned = aligned(length * dw.shape[0], dy)  # dy with the channels last, 0 between the rows
         turned[:] = 0
-        own = sums[np.int64(part) * size : (np.int64(part) + 1) * size]
-        own[:] = 0
+        column_sums = np.empty(dy.shape[3], dy.dtype)
+        own = np.int64(part) * size
         for n in range(np.int64(part) * images // parts, (np.int64(part) + 1) * images // parts):
             fill_planes(x[n], planes, high, wide, geometry)
             for o in range(dw.shape[0]):
-                total = 0.0
+                column_sums[:] = 0
                 for i in range(dy.shape[2]):
                     source = dy[n, o, i]
                     at = (o // outputs * length + i * wide) * outputs + o % outputs
                     for j in range(source.size):
                         turned[at + j * outputs] = source[j]
-                        total += source[j]
-                biases[part, o] += total
+                    for j in range(source.size):
+                        column_sums[j] += source[j]
+                for j in range(column_sums.size):
+                    biases[o, part] += column_sums[j]
             for g in range(groups):
                 for first in range(0, length, TERMS):
                     count = min(TERMS, length - first)
+                    for k in range(terms):
+                        at = g * inside * high * wide + taps[k] + first
+                        source, target = planes[at : at + count], patch[k * TERMS : k * TERMS + count]
+                        for j in range(count):
+                            target[j] = source[j]
                     for o in range(0, outputs, width):
-                        columns, b_at = min(width, outputs - o), (g * length + first) * outputs + o
-                        at = g * inside * high * wide + first
-                        if in_a_row:
-                            for c in range(inside):
-                                for u in range(0, area, dw.shape[3]):
-                                    matmul_rows(
-                                        planes, at + taps[c, u], geometry[3], 1, turned, b_at, outputs,
-                                        own, ((g * area + u) * inside + c) * outputs + o, inside * outputs,
-                                        count, dw.shape[3], columns, True,
-                                    )  # fmt: skip
-                        else:
-                            for tap in range(area):
-                                matmul_rows(
-                                    planes, at + taps[0, tap], high * wide, 1, turned, b_at, outputs,
-                                    own, (g * area + tap) * inside * outputs + o, outputs,
-                                    count, inside, columns, True,
-                                )  # fmt: skip
+                        matmul_rows(
+                            patch, 0, TERMS, 1, turned, (g * length + first) * outputs + o, outputs,
+                            sums, own + g * terms * outputs + o, outputs,
+                            count, terms, min(width, outputs - o), True,
+                        )  # fmt: skip
     for o in range(dw.shape[0]):
-        total = 0.0
-        for part in range(parts):
-            total += biases[part, o]
-        db[o] = total
+        db[o] = biases[o].sum()
+    total = np.zeros(size, np.float64)
+    for part in range(parts):
+        for i in range(size):
+            total[i] += sums[part * size + i]
+    dw_flat = dw.reshape(-1)
     for g in range(groups):
-        for tap in range(area):
-            for c in range(inside):
-                for o in range(outputs):
-                    at, weight_sum = ((g * area + tap) * inside + c) * outputs + o, 0.0
-                    for part in range(parts):
-                        weight_sum += sums[part * size + at]
-                    dw[g * outputs + o, c, tap // dw.shape[3], tap % dw.shape[3]] = weight_sum
+        for o in range(outputs):
+            for k in range(terms):
+                dw_flat[(g * outputs + o) * terms + k] = total[(g * terms + k) * outputs + o]

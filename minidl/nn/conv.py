@@ -1,0 +1,104 @@
+"""Convolutions as layers, with PyTorch's names, defaults and initial values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl import init, ops
+from minidl.nn.module import Module, check_layer
+from minidl.ops.conv import pair
+from minidl.tensor import ArrayLike, Tensor
+
+
+class _Convolution(Module):
+    """weight and bias, uniform on ± 1/√fan_in (PyTorch's default), and what the three layers have in common."""
+
+    dimensions = 2
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = np.float32,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        layer = type(self).__name__
+        check_layer(layer, dtype, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{layer}: expected channels that {groups} groups divide, found {in_channels} in and {out_channels} out"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = pair(kernel_size, "kernel_size", 1, self.dimensions)
+        self.stride, self.dilation = stride, dilation
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0, self.dimensions)
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        shape = (first, second // groups, *self.kernel_size)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = Tensor(np.empty(shape, dtype), requires_grad=True)
+        init.uniform_(self.weight, -bound, bound, generator)
+        self.bias: Tensor | None = None
+        if bias:
+            self.bias = Tensor(np.empty(out_channels, dtype), requires_grad=True)
+            init.uniform_(self.bias, -bound, bound, generator)
+
+    def extra_repr(self) -> str:
+        told = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        defaults = {"stride": 1, "padding": (0,) * self.dimensions, "dilation": 1, "groups": 1}
+        return told + "".join(f", {n}={getattr(self, n)}" for n, value in defaults.items() if getattr(self, n) != value)
+
+
+class Conv2d(_Convolution):
+    """`ops.conv2d` of x (N, in_channels, H, W). weight (out_channels, in_channels / groups, KH, KW), bias (out_channels,)"""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv1d(_Convolution):
+    """`ops.conv1d` of x (N, in_channels, L). weight (out_channels, in_channels / groups, K), bias (out_channels,)"""
+
+    dimensions = 1
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(_Convolution):
+    """`ops.conv_transpose2d` of x (N, in_channels, H, W). weight (in_channels, out_channels / groups, KH, KW)"""
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        dtype: Any = np.float32,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, generator
+        )
+        self.output_padding = output_padding
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )

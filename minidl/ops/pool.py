@@ -1,0 +1,208 @@
+"""Pooling: the largest or the mean value of each window of an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.jit import kernel, prange
+from minidl.ops.conv import pair
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating, kernel_array
+from minidl.tensor import Array, ArrayLike, op
+
+
+def _worth(x: Array) -> bool:
+    return x.size >= 1 << 16
+
+
+@kernel(parallel=lambda x, windows, y, places: _worth(x))
+def max_pool2d_forward(x: Array, windows: Array, y: Array, places: Array) -> None:
+    """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where in the plane the first of these is.
+
+    x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation). NaN
+    is larger than all numbers.
+    """
+    height, width = x.shape[1], x.shape[2]
+    for p in prange(x.shape[0]):
+        plane, best, where = x[p], y[p], places[p]
+        for i in range(y.shape[1]):
+            top = i * windows[2] - windows[4]
+            for j in range(y.shape[2]):
+                left = j * windows[3] - windows[5]
+                found, place = -np.inf, -1
+                for r in range(top, top + windows[0] * windows[6], windows[6]):
+                    if r < 0 or r >= height:
+                        continue
+                    for q in range(left, left + windows[1] * windows[7], windows[7]):
+                        if q >= 0 and q < width:
+                            value = plane[r, q]
+                            if value > found or place < 0 or (value != value and found == found):
+                                found, place = value, r * width + q
+                best[i, j], where[i, j] = found, place
+
+
+@kernel(parallel=lambda dy, places, dx: _worth(dx))
+def max_pool2d_backward(dy: Array, places: Array, dx: Array) -> None:
+    """dx[p, places[p, i, j]] += dy[p, i, j], else 0.   dy, places (P, OH, OW), dx (P, H · W)"""
+    for p in prange(dx.shape[0]):
+        target, source, where = dx[p], dy[p], places[p]
+        target[:] = 0
+        for i in range(dy.shape[1]):
+            for j in range(dy.shape[2]):
+                if where[i, j] >= 0:  # and not a window of padding alone
+                    target[where[i, j]] += source[i, j]
+
+
+@kernel(parallel=lambda x, rows, columns, divisors, y: _worth(x))
+def avg_pool2d_forward(x: Array, rows: Array, columns: Array, divisors: Array, y: Array) -> None:
+    """y[p, i, j] = Σ x[p, r, q] / divisors[i, j] over rows[i, 0] ≤ r < rows[i, 1], columns[j, 0] ≤ q < columns[j, 1]."""
+    for p in prange(x.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                total = 0.0
+                for r in range(rows[i, 0], rows[i, 1]):
+                    for q in range(columns[j, 0], columns[j, 1]):
+                        total += x[p, r, q]
+                y[p, i, j] = total / divisors[i, j]
+
+
+@kernel(parallel=lambda dy, rows, columns, divisors, dx: _worth(dx))
+def avg_pool2d_backward(dy: Array, rows: Array, columns: Array, divisors: Array, dx: Array) -> None:
+    """dx[p, r, q] = Σ dy[p, i, j] / divisors[i, j] over the windows (i, j) in which (r, q) is."""
+    for p in prange(dx.shape[0]):
+        dx[p] = 0
+        for i in range(dy.shape[1]):
+            for j in range(dy.shape[2]):
+                part = dy[p, i, j] / divisors[i, j]
+                for r in range(rows[i, 0], rows[i, 1]):
+                    for q in range(columns[j, 0], columns[j, 1]):
+                        dx[p, r, q] += part
+
+
+def _planes(x: ArrayLike) -> Array:
+    x = floating(x)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"expected x (N, C, H, W) or (C, H, W), found shape {x.shape}")
+    return kernel_array(x, x.dtype)
+
+
+def _outputs(size: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> list[int]:
+    """How many windows there are in each dimension. ValueError: none, or padding over half of a window."""
+    counts = []
+    for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        if 2 * p > k:
+            raise ValueError(f"expected padding of at most half of the kernel {tuple(kernel)}, found {tuple(padding)}")
+        over = n + 2 * p - d * (k - 1) - 1
+        count = (over + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (count - 1) * s >= n + p:  # a window that would begin in the padding behind
+            count -= 1
+        if count < 1 or n < 1:
+            raise ValueError(
+                f"expected a kernel within the padded input, found one that reaches over {d * (k - 1) + 1} of {n + 2 * p}"
+            )
+        counts.append(count)
+    return counts
+
+
+@op
+def max_pool2d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Result:
+    """y = the largest x in each window.   dL/dx = dL/dy at the first largest of each window (added where they meet), else 0
+
+    x (N, C, H, W) or (C, H, W): float; y (…, OH, OW), OH = ⌊(H + 2p − d(k − 1) − 1) / s⌋ + 1, or ⌈ ⌉ in `ceil_mode`. Each
+    argument an int or (height, width); stride None: the kernel's size. Padding is −∞. ValueError: padding over half of
+    the kernel, a kernel larger than the padded input.
+    """
+    x = _planes(x)
+    k, d, p = pair(kernel_size, "kernel_size", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)
+    s = k if stride is None else pair(stride, "stride", 1)
+    out = _outputs(x.shape[-2:], k, s, p, d, ceil_mode)
+    windows = np.array([*k, *s, *p, *d], np.int64)
+    shape = (*x.shape[:-2], *out)
+    planes = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, *x.shape[-2:])
+    y = np.empty((planes.shape[0], *out), x.dtype, like=x)
+    places = np.empty(y.shape, np.int32, like=x)
+    max_pool2d_forward(planes, windows, y, places)
+
+    def gradient(dy: Array) -> Array:
+        dx = np.empty((planes.shape[0], x.shape[-2] * x.shape[-1]), x.dtype, like=x)
+        max_pool2d_backward(kernel_array(dy, x.dtype).reshape(y.shape), places, dx)
+        return dx.reshape(x.shape)
+
+    return y.reshape(shape), (gradient,)
+
+
+def _averages(x: Array, rows: Array, columns: Array, divisors: Array) -> Result:
+    shape = (*x.shape[:-2], len(rows), len(columns))
+    planes = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, *x.shape[-2:])
+    y = np.empty((planes.shape[0], *shape[-2:]), x.dtype, like=x)
+    avg_pool2d_forward(planes, rows, columns, divisors, y)
+
+    def gradient(dy: Array) -> Array:
+        dx: Array = np.empty_like(planes)
+        avg_pool2d_backward(kernel_array(dy, x.dtype).reshape(y.shape), rows, columns, divisors, dx)
+        return dx.reshape(x.shape)
+
+    return y.reshape(shape), (gradient,)
+
+
+@op
+def avg_pool2d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Result:
+    """y = the mean of x in each window.   dL/dx = dL/dy / (elements of the window), summed over the windows that x is in
+
+    Shapes, arguments and errors as `max_pool2d`'s. The zeros of the padding count unless not `count_include_pad`;
+    `divisor_override` is what the sums are divided by instead of the count.
+    """
+    x = _planes(x)
+    k, p = pair(kernel_size, "kernel_size", 1), pair(padding, "padding", 0)
+    s = k if stride is None else pair(stride, "stride", 1)
+    if divisor_override is not None and divisor_override == 0:
+        raise ValueError("expected a divisor_override other than 0, found 0")
+    size = x.shape[-2:]
+    bounds, counts = [], []
+    for n, count, k_i, s_i, p_i in zip(size, _outputs(size, k, s, p, (1, 1), ceil_mode), k, s, p, strict=True):
+        first = np.arange(count) * s_i - p_i
+        last = np.minimum(first + k_i, n + p_i)
+        inner = np.stack([np.maximum(first, 0), np.minimum(last, n)], axis=1)
+        counts.append(last - first if count_include_pad else inner[:, 1] - inner[:, 0])
+        bounds.append(inner)
+    divisors = np.multiply.outer(counts[0], counts[1]).astype(x.dtype)
+    if divisor_override is not None:
+        divisors[:] = divisor_override
+    return _averages(x, bounds[0], bounds[1], divisors)
+
+
+@op
+def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Result:
+    """y[i, j] = the mean of rows ⌊iH/OH⌋ to ⌈(i+1)H/OH⌉ and such columns.   dL/dx = Σ dL/dy / (elements of the window)
+
+    x (N, C, H, W) or (C, H, W): float; output_size (OH, OW), an int for both, None in a place to leave that size.
+    """
+    x = _planes(x)
+    given = output_size if isinstance(output_size, list | tuple) else (output_size, output_size)
+    filled = tuple(n if o is None else o for o, n in zip(given, x.shape[-2:], strict=False))
+    out = pair(filled, "output_size", 1)
+    if 0 in x.shape[-2:]:
+        raise ValueError(f"expected an image with elements, found shape {x.shape}")
+    bounds = [
+        np.stack([np.arange(o) * n // o, -(-(np.arange(1, o + 1) * n) // o)], axis=1)
+        for o, n in zip(out, x.shape[-2:], strict=True)
+    ]
+    counts = [b[:, 1] - b[:, 0] for b in bounds]
+    return _averages(x, bounds[0], bounds[1], np.multiply.outer(counts[0], counts[1]).astype(x.dtype))
