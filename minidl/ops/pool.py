@@ -17,6 +17,54 @@ def _worth(x: Array) -> bool:
     return x.size >= 1 << 16
 
 
+@kernel
+def inside(first: int, count: int, step: int, size: int) -> tuple[int, int]:
+    """(first, count) of those of first, first + step, … that are within 0 to size."""
+    skipped = max(0, (-first + step - 1) // step)
+    return first + skipped * step, min(count, (size - first + step - 1) // step) - skipped
+
+
+@kernel
+def largest(plane: Array, i: int, j: int, windows: Array) -> tuple[Any, int]:
+    """(the largest value of window (i, j), where in the plane it first is or −1)"""
+    height, width = plane.shape
+    top, rows = inside(i * windows[2] - windows[4], windows[0], windows[6], height)
+    left, columns = inside(j * windows[3] - windows[5], windows[1], windows[7], width)
+    found, place = plane.dtype.type(-np.inf), np.int64(-1)
+    for u in range(rows):
+        row = top + u * windows[6]
+        for v in range(columns):
+            column = left + v * windows[7]
+            value = plane[row, column]
+            if value > found or place < 0 or (value != value and found == found):
+                found, place = value, row * width + column
+    return found, place
+
+
+@kernel
+def pool_pairs(upper: Array, lower: Array, at: int, best: Array, where: Array) -> None:
+    """Two rows in windows of 2 × 2. `at`: where in the plane the upper row begins.
+
+    Which one is largest is computed and not branched on: half of the branches would be guessed wrong.
+    """
+    zero = upper.dtype.type(0)
+    check = zero
+    for j in range(best.size):
+        a, b, c, d = upper[2 * j], upper[2 * j + 1], lower[2 * j], lower[2 * j + 1]
+        high, low = b if b > a else a, d if d > c else c
+        best[j] = low if low > high else high
+        first, second = np.int32(b > a), np.int32(d > c) + np.int32(upper.size)
+        where[j] = np.int32(at + 2 * j) + first + np.int32(low > high) * (second - first)
+        check += (a + b + c + d) * zero
+    if check == check:
+        return
+    for j in range(best.size):  # there is a NaN, or an infinity
+        for q in range(4):
+            value = upper[2 * j + q] if q < 2 else lower[2 * j + q - 2]
+            if value != value and best[j] == best[j]:
+                best[j], where[j] = value, at + 2 * j + q % 2 + q // 2 * upper.size
+
+
 @kernel(parallel=lambda x, windows, y, places: _worth(x))
 def max_pool2d_forward(x: Array, windows: Array, y: Array, places: Array) -> None:
     """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where in the plane the first of these is.
@@ -24,23 +72,16 @@ def max_pool2d_forward(x: Array, windows: Array, y: Array, places: Array) -> Non
     x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation). NaN
     is larger than all numbers.
     """
-    height, width = x.shape[1], x.shape[2]
+    usual = windows[0] == 2 and windows[1] == 2 and windows[3] == 2 and windows[6] == 1 and windows[7] == 1
+    usual = usual and windows[4] == 0 and windows[5] == 0
     for p in prange(x.shape[0]):
-        plane, best, where = x[p], y[p], places[p]
         for i in range(y.shape[1]):
-            top = i * windows[2] - windows[4]
-            for j in range(y.shape[2]):
-                left = j * windows[3] - windows[5]
-                found, place = -np.inf, -1
-                for r in range(top, top + windows[0] * windows[6], windows[6]):
-                    if r < 0 or r >= height:
-                        continue
-                    for q in range(left, left + windows[1] * windows[7], windows[7]):
-                        if q >= 0 and q < width:
-                            value = plane[r, q]
-                            if value > found or place < 0 or (value != value and found == found):
-                                found, place = value, r * width + q
-                best[i, j], where[i, j] = found, place
+            top = i * windows[2]
+            if usual and top + 1 < x.shape[1] and 2 * y.shape[2] <= x.shape[2]:
+                pool_pairs(x[p, top], x[p, top + 1], top * x.shape[2], y[p, i], places[p, i])
+            else:
+                for j in range(y.shape[2]):
+                    y[p, i, j], places[p, i, j] = largest(x[p], i, j, windows)
 
 
 @kernel(parallel=lambda dy, places, dx: _worth(dx))
@@ -88,7 +129,9 @@ def _planes(x: ArrayLike) -> Array:
     return kernel_array(x, x.dtype)
 
 
-def _outputs(size: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> list[int]:
+def _outputs(
+    size: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> list[int]:
     """How many windows there are in each dimension. ValueError: none, or padding over half of a window."""
     counts = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
