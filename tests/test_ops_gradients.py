@@ -282,7 +282,8 @@ def test_nan_reaches_what_depends_on_it(case):
                 after = run().data
                 x[index] = kept
                 assert np.isnan(after)[depends].all(), index
-                if case.op not in ("dropout", "prod"):  # NaN · 0 is NaN
+                padded = case.op.startswith("conv") and x is inputs[1]  # a weight meets the zeros of the padding
+                if case.op not in ("dropout", "prod") and not padded:  # NaN · 0 is NaN
                     np.testing.assert_array_equal(after[~depends], before[~depends])
 
 

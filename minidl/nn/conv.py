@@ -59,7 +59,7 @@ class _Convolution(Module):
 
 
 class Conv2d(_Convolution):
-    """`ops.conv2d` of x (N, in_channels, H, W). weight (out_channels, in_channels / groups, KH, KW), bias (out_channels,)"""
+    """`ops.conv2d` of x (N, in_channels, H, W). weight (out_channels, in_channels / groups, KH, KW), bias (O,)"""
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)

@@ -1,25 +1,25 @@
-"""Convolution in one and two dimensions, and its transpose (LeCun et al. 1989; Dumoulin and Visin 2016 for the arithmetic).
+"""Convolution in one and two dimensions, and its transpose.
 
-All three are the same three kernels: the transpose's forward pass is the convolution's input gradient, and one
-dimension is two of which one is 1.
+LeCun et al. 1989; Dumoulin and Visin 2016 for the arithmetic. All of them are the same three kernels: the transpose's
+forward pass is the convolution's input gradient, and one dimension is two of which one is 1.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_forward
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.tensor import Array, ArrayLike, op
+from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 Pair = tuple[int, int]
 
 
 def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
-    """An int for every dimension, or one for each of them. TypeError, ValueError: something else, or less than `least`."""
+    """An int for every dimension, or one for each. TypeError, ValueError: another thing, or less than `least`."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * count
     if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
         raise TypeError(f"expected {name} as an int or {count} of them, found {value!r}")
@@ -47,7 +47,7 @@ def _check_groups(groups: int, inputs: int, outputs: int) -> None:
         raise ValueError(f"expected channels that {groups} groups divide, found {inputs} in and {outputs} out")
 
 
-def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str, outputs_axis: int) -> Any:
+def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str) -> Any:
     """(x, weight, bias or None, dtype): of the ranks that `axes` has, as floats."""
     x, w = floating(x), floating(weight, "weight")
     if x.ndim != len(axes) or w.ndim != len(axes):
@@ -66,18 +66,17 @@ def _bias(b: Array | None, outputs: int, dtype: Any) -> Array:
     return kernel_array(b, dtype)
 
 
-def _geometry(stride: Pair, dilation: Pair, before: Pair, groups: int) -> Array:
+def _geometry(stride: Any, dilation: Any, before: Any, groups: int) -> Array:
     return np.array([*stride, *dilation, *before, groups], np.int64)
 
 
-def _convolution(
-    x: Array, w: Array, bias: Array | None, dtype: Any, stride: Pair, padding: Any, dilation: Pair, groups: int
-) -> Result:
+def _convolution(operands: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Result:
+    x, w, bias, dtype = operands
     (images, channels, *size), (outputs, inside, *kernel) = x.shape, w.shape
     _check_groups(groups, channels, outputs)
     if inside * groups != channels:
         raise ValueError(
-            f"expected a weight (O, {channels} / {groups}, KH, KW) for x with {channels} channels, found shape {w.shape}"
+            f"expected a weight (O, {channels} / {groups}, KH, KW) for {channels} channels of x, found shape {w.shape}"
         )
     before, after = _padding(padding, (kernel[0], kernel[1]), stride, dilation)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -132,14 +131,15 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Result:
-    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, i·s + u·d − p, j·s + v·d − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ w·dL/dy
+    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, is + ud − p, js + vd − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w
 
-    x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW), OH = ⌊(H + 2p − d(KH − 1)
-    − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also "valid" (0) or "same" (y as
-    large as x). ValueError: a kernel larger than the padded input, groups that do not divide the channels.
+    x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW), where
+    OH = ⌊(H + 2p − d(KH − 1) − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also
+    "valid" (0) or "same" (y as large as x). ValueError: a kernel larger than the padded input, groups that do not
+    divide the channels.
     """
     s, d = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    return _convolution(*_operands(x, weight, bias, "NCHW", 0), s, padding, d, groups)  # type: ignore[arg-type]
+    return _convolution(_operands(x, weight, bias, "NCHW"), s, padding, d, groups)
 
 
 @op
@@ -152,21 +152,21 @@ def conv1d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Result:
-    """y[n, o, i] = b[o] + Σ w[o, c, u]·x[n, c, i·s + u·d − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ w·dL/dy,  dL/db = Σ dL/dy
+    """y[n, o, i] = b[o] + Σ w[o, c, u]·x[n, c, is + ud − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w,  dL/db = Σ dL/dy
 
     x (N, C, L), weight (O, C / groups, K), bias (O,) or None: float; y (N, O, OL). Arguments and errors: `conv2d`'s.
     """
-    x, w, b, dtype = _operands(x, weight, bias, "NCL", 0)
+    x, w, b, dtype = _operands(x, weight, bias, "NCL")
     s, d = pair(stride, "stride", 1, 1), pair(dilation, "dilation", 1, 1)
     p = padding if isinstance(padding, str) else (0, *pair(padding, "padding", 0, 1))
-    y, (gradient_x, gradient_w, gradient_b) = _convolution(
-        x[:, :, None], w[:, :, None], b, dtype, (1, s[0]), p, (1, d[0]), groups
+    y, found = _convolution((x[:, :, None], w[:, :, None], b, dtype), (1, s[0]), p, (1, d[0]), groups)
+    gradient_x, gradient_w, gradient_b = cast("tuple[Gradient, ...]", found)
+    gradients = (
+        lambda dy: gradient_x(dy[:, :, None])[:, :, 0],
+        lambda dy: gradient_w(dy[:, :, None])[:, :, 0],
+        lambda dy: gradient_b(dy[:, :, None]),
     )
-    return y[:, :, 0], (
-        lambda dy: gradient_x(dy[:, :, None])[:, :, 0],  # type: ignore[misc]
-        lambda dy: gradient_w(dy[:, :, None])[:, :, 0],  # type: ignore[misc]
-        lambda dy: gradient_b(dy[:, :, None]),  # type: ignore[misc]
-    )
+    return y[:, :, 0], gradients
 
 
 @op
@@ -180,13 +180,13 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Result:
-    """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v], then + b[o].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
+    """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
 
-    The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,) or None: float;
+    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,) or None: float;
     y (N, O, OH, OW), OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding. ValueError: an output_padding as large as
     both stride and dilation, nothing left of the output, groups that do not divide the channels.
     """
-    x, w, bias, dtype = _operands(x, weight, bias, "NCHW", 1)
+    x, w, bias, dtype = _operands(x, weight, bias, "NCHW")
     s, d, p = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)
     more = pair(output_padding, "output_padding", 0)
     (images, channels, *size), (inputs, inside, *kernel) = x.shape, w.shape
@@ -200,7 +200,7 @@ def conv_transpose2d(
     if min(size) < 1 or min(out) < 1:
         raise ValueError(f"expected an output of at least 1 × 1, found {tuple(out)} from an input of {tuple(size)}")
     x, w, b = kernel_array(x, dtype), kernel_array(w, dtype), _bias(bias, outputs, dtype)
-    geometry = _geometry(s, d, p, groups)  # type: ignore[arg-type]
+    geometry = _geometry(s, d, p, groups)
     y = np.empty((images, outputs, *out), dtype, like=x)
     conv2d_dx(x, w, geometry, y)
     nothing = np.zeros(channels, dtype)
@@ -214,5 +214,5 @@ def conv_transpose2d(
     return y + b[:, None, None], (
         gradient_x,
         lambda dy: weight_gradients(dy)[0],
-        lambda dy: np.sum(dy, axis=(0, 2, 3), dtype=np.float64),
+        lambda dy: as_array(np.sum(dy, axis=(0, 2, 3), dtype=np.float64)),
     )

@@ -145,7 +145,7 @@ def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> N
 
 @kernel(parallel=lambda dy, w, geometry, dx: _worth(dx, w, dy))
 def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
-    """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all i, j, u, v that meet there."""
+    """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all (i, j, u, v) there."""
     images, channels, groups = dx.shape[0], dx.shape[1], geometry[6]
     outputs, inside, area = w.shape[0] // groups, w.shape[1], w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, dy, geometry)
@@ -188,7 +188,10 @@ def weight_parts(images: int) -> int:
 
 @kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
-    """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, i, j]"""
+    """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
+
+    Images are parted into sums that their number fixes, and these are added in float64.
+    """
     images, channels, groups = x.shape[0], x.shape[1], geometry[6]
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]

@@ -25,7 +25,7 @@ def inside(first: int, count: int, step: int, size: int) -> tuple[int, int]:
 
 
 @kernel
-def largest(plane: Array, i: int, j: int, windows: Array) -> tuple[Any, int]:
+def largest(plane: Array, i: int, j: int, windows: Array) -> Any:
     """(the largest value of window (i, j), where in the plane it first is or −1)"""
     height, width = plane.shape
     top, rows = inside(i * windows[2] - windows[4], windows[0], windows[6], height)
@@ -67,7 +67,7 @@ def pool_pairs(upper: Array, lower: Array, at: int, best: Array, where: Array) -
 
 @kernel(parallel=lambda x, windows, y, places: _worth(x))
 def max_pool2d_forward(x: Array, windows: Array, y: Array, places: Array) -> None:
-    """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where in the plane the first of these is.
+    """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where the first of these is.
 
     x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation). NaN
     is larger than all numbers.
@@ -98,7 +98,7 @@ def max_pool2d_backward(dy: Array, places: Array, dx: Array) -> None:
 
 @kernel(parallel=lambda x, rows, columns, divisors, y: _worth(x))
 def avg_pool2d_forward(x: Array, rows: Array, columns: Array, divisors: Array, y: Array) -> None:
-    """y[p, i, j] = Σ x[p, r, q] / divisors[i, j] over rows[i, 0] ≤ r < rows[i, 1], columns[j, 0] ≤ q < columns[j, 1]."""
+    """y[p, i, j] = Σ x[p, r, q] / divisors[i, j], rows[i, 0] ≤ r < rows[i, 1], columns[j, 0] ≤ q < columns[j, 1]."""
     for p in prange(x.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
@@ -143,7 +143,8 @@ def _outputs(
             count -= 1
         if count < 1 or n < 1:
             raise ValueError(
-                f"expected a kernel within the padded input, found one that reaches over {d * (k - 1) + 1} of {n + 2 * p}"
+                f"expected a kernel within the padded input, found one that reaches over {d * (k - 1) + 1} "
+                f"of {n + 2 * p}"
             )
         counts.append(count)
     return counts
@@ -158,9 +159,9 @@ def max_pool2d(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Result:
-    """y = the largest x in each window.   dL/dx = dL/dy at the first largest of each window (added where they meet), else 0
+    """y = the largest x in each window.   dL/dx = dL/dy at the first largest of each window (added up), else 0
 
-    x (N, C, H, W) or (C, H, W): float; y (…, OH, OW), OH = ⌊(H + 2p − d(k − 1) − 1) / s⌋ + 1, or ⌈ ⌉ in `ceil_mode`. Each
+    x (N, C, H, W) or (C, H, W): float; y (…, OH, OW), OH = ⌊(H + 2p − d(k − 1) − 1) / s⌋ + 1, ⌈⌉ in `ceil_mode`. Each
     argument an int or (height, width); stride None: the kernel's size. Padding is −∞. ValueError: padding over half of
     the kernel, a kernel larger than the padded input.
     """
@@ -207,7 +208,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Result:
-    """y = the mean of x in each window.   dL/dx = dL/dy / (elements of the window), summed over the windows that x is in
+    """y = the mean of x in each window.   dL/dx = Σ dL/dy / (elements of the window) over the windows that x is in
 
     Shapes, arguments and errors as `max_pool2d`'s. The zeros of the padding count unless not `count_include_pad`;
     `divisor_override` is what the sums are divided by instead of the count.
@@ -239,8 +240,9 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Result:
     """
     x = _planes(x)
     given = output_size if isinstance(output_size, list | tuple) else (output_size, output_size)
-    filled = tuple(n if o is None else o for o, n in zip(given, x.shape[-2:], strict=False))
-    out = pair(filled, "output_size", 1)
+    if len(given) == 2:
+        given = tuple(n if o is None else o for o, n in zip(given, x.shape[-2:], strict=True))
+    out = pair(given, "output_size", 1)
     if 0 in x.shape[-2:]:
         raise ValueError(f"expected an image with elements, found shape {x.shape}")
     bounds = [

@@ -1,0 +1,260 @@
+"""Convolution and pooling: PyTorch's whole argument grid, ties and NaN, threads, state dicts, bad input."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor, nn, ops
+from minidl.jit import interpreted
+
+try:
+    import torch
+
+    F = torch.nn.functional
+except ImportError:
+    torch = F = None
+oracle = pytest.mark.skipif(torch is None, reason="PyTorch is the oracle of this test, not a dependency")
+X = np.ones((2, 4, 5, 6))
+W = np.ones((6, 2, 3, 3))
+
+
+def arrays(*shapes, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def results(fn, *inputs, grad):
+    tensors = [Tensor(x, requires_grad=True) for x in inputs]
+    y = fn(*tensors)
+    y.backward(grad)
+    return [y.data, *(t.grad for t in tensors)]
+
+
+def torch_results(fn, *inputs, grad):
+    tensors = [torch.tensor(np.ascontiguousarray(x), requires_grad=True) for x in inputs]
+    y = fn(*tensors)
+    y.backward(torch.tensor(grad))
+    return [y.detach().numpy(), *(t.grad.numpy() for t in tensors)]
+
+
+def agree(ours, theirs, *inputs):
+    """To 1e-10, or both refuse."""
+    try:
+        shape = theirs(*map(torch.tensor, inputs)).shape
+    except RuntimeError:
+        with pytest.raises(ValueError, match="expected"):
+            ours(*inputs)
+        return
+    grad = arrays(shape, seed=1)[0]
+    expected = torch_results(theirs, *inputs, grad=grad)
+    turned = [np.asarray(x.T, order="C").T for x in inputs]  # the same values, not contiguous
+    for given in (inputs, turned):
+        for found, right in zip(results(ours, *given, grad=grad), expected, strict=True):
+            assert found.shape == right.shape
+            np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)
+
+
+KERNELS = ((3, 3), (1, 1), (2, 3), (1, 4))
+SIZES = ((2, 4, 6, 2), (1, 1, 3, 1), (3, 3, 3, 3), (1, 5, 26, 1), (0, 2, 2, 1))  # images, channels, outputs, groups
+
+
+@oracle
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.skipif(interpreted(), reason="a thousand convolutions take long where kernels are plain Python")
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_conv2d_is_pytorchs(sizes, kernel):
+    images, channels, outputs, groups = sizes
+    for size, s, p, d in itertools.product(
+        ((7, 9), (5, 5), (1, 6)), (1, 2, (3, 1)), (0, 1, (2, 0), "same"), (1, 2, (1, 3))
+    ):
+        inputs = arrays((images, channels, *size), (outputs, channels // groups, *kernel), (outputs,))
+        if p != "same" or s == 1:
+            agree(
+                lambda x, w, b, s=s, p=p, d=d: ops.conv2d(x, w, b, s, p, d, groups),
+                lambda x, w, b, s=s, p=p, d=d: F.conv2d(x, w, b, s, p, d, groups),
+                *inputs,
+            )
+
+
+@oracle
+@pytest.mark.skipif(interpreted(), reason="hundreds of convolutions take long where kernels are plain Python")
+@pytest.mark.parametrize("sizes", SIZES[:4])
+def test_conv_transpose2d_is_pytorchs(sizes):
+    images, channels, outputs, groups = sizes
+    if outputs == 26:
+        outputs = 3
+    for size, kernel, s, p, d, more in itertools.product(
+        ((4, 5), (1, 3)), KERNELS[:3], (1, 2, (3, 1)), (0, 1, (2, 0)), (1, 2), (0, 1)
+    ):
+        agree(
+            lambda x, w, b, s=s, p=p, d=d, more=more: ops.conv_transpose2d(x, w, b, s, p, more, groups, d),
+            lambda x, w, b, s=s, p=p, d=d, more=more: F.conv_transpose2d(x, w, b, s, p, more, groups, d),
+            *arrays((images, channels, *size), (channels, outputs // groups, *kernel), (outputs,)),
+        )
+
+
+@oracle
+@pytest.mark.skipif(interpreted(), reason="thousands of windows take long where kernels are plain Python")
+@pytest.mark.parametrize("shape", [(2, 3, 7, 9), (1, 1, 4, 4), (3, 5, 6), (2, 2, 2, 5)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_pooling_is_pytorchs(shape, ties):
+    x = arrays(shape)[0]
+    x = np.round(x) if ties else x
+    for k, s, p, ceil in itertools.product((2, 3, (1, 2), (3, 2)), (None, 1, 2, (3, 1)), (0, 1, (1, 0)), (False, True)):
+        for d in (1, 2):
+            if np.any(np.multiply(k, 0) + shape[-2:] + 2 * np.array(p) > 2 * (np.multiply(k, 1) - 1) * (d - 1)):
+                agree(
+                    lambda x, k=k, s=s, p=p, d=d, c=ceil: ops.max_pool2d(x, k, s, p, d, c),
+                    lambda x, k=k, s=s, p=p, d=d, c=ceil: F.max_pool2d(x, k, s, p, d, c),
+                    x,
+                )
+        for include, divisor in ((True, None), (False, None), (True, 3)):
+            agree(
+                lambda x, k=k, s=s, p=p, c=ceil, i=include, v=divisor: ops.avg_pool2d(x, k, s, p, c, i, v),
+                lambda x, k=k, s=s, p=p, c=ceil, i=include, v=divisor: F.avg_pool2d(x, k, s, p, c, i, v),
+                x,
+            )
+    for size in (1, 2, (3, None), (5, 4), (9, 9)):
+        agree(lambda x, o=size: ops.adaptive_avg_pool2d(x, o), lambda x, o=size: F.adaptive_avg_pool2d(x, o), x)
+
+
+@oracle
+@pytest.mark.skipif(interpreted(), reason="large convolutions take long where kernels are plain Python")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_float32_error_is_at_most_twice_pytorchs(stride):
+    inputs = arrays((4, 20, 17, 19), (33, 20, 3, 3), (33,))
+    grad = arrays(F.conv2d(*map(torch.tensor, inputs), stride).shape, seed=1)[0]
+    right = torch_results(lambda *t: F.conv2d(*t, stride), *inputs, grad=grad)
+    small = [x.astype(np.float32) for x in inputs]
+    ours = results(lambda *t: ops.conv2d(*t, stride), *small, grad=grad.astype(np.float32))
+    theirs = torch_results(lambda *t: F.conv2d(*t, stride), *small, grad=grad.astype(np.float32))
+    for a, b, c in zip(ours, theirs, right, strict=True):
+        assert a.dtype == np.float32
+        assert np.abs(a - c).max() <= 2 * max(np.abs(b - c).max(), np.spacing(np.float32(np.abs(c).max())))
+
+
+def test_the_first_of_equal_values_is_the_largest():
+    x = Tensor(np.ones((1, 1, 4, 4)), requires_grad=True)
+    ops.max_pool2d(x, 2).backward(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    np.testing.assert_array_equal(x.grad[0, 0, ::2, ::2], [[1, 2], [3, 4]])
+    assert x.grad.sum() == 10
+
+
+@pytest.mark.parametrize("stride", [2, 1])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_nan_is_the_largest(place, stride):
+    x = np.arange(16.0).reshape(1, 1, 4, 4)
+    x[0, 0, place // 2, place % 2] = np.nan
+    x = Tensor(x, requires_grad=True)
+    y = ops.max_pool2d(x, 2, stride)
+    assert np.isnan(y.data[0, 0, 0, 0])
+    assert y.data[0, 0, -1, -1] == 15
+    y.backward(np.ones(y.shape))
+    assert x.grad[0, 0, place // 2, place % 2] >= 1
+
+
+def test_infinities_are_values():
+    x = np.array([[[[-np.inf, -np.inf, np.inf, 1], [-np.inf, -np.inf, np.inf, -np.inf]]]])
+    np.testing.assert_array_equal(ops.max_pool2d(x, 2).data, [[[[-np.inf, np.inf]]]])
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    sizes = ((3, 2, 5, 5), (3, 2, 3, 3)) if interpreted() else ((37, 8, 21, 19), (16, 8, 3, 3))
+    x, w = arrays(*sizes, dtype=np.float32)
+
+    def run(x, w):
+        y = ops.max_pool2d(ops.conv2d(x, w, stride=2, padding=1), 2, 1)
+        return y + ops.avg_pool2d(ops.conv2d(x, w, stride=2, padding=1), 2, 1)
+
+    grad = arrays(run(x, w).shape, seed=1, dtype=np.float32)[0]
+    before = minidl.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            minidl.set_num_threads(threads)
+            found.append(results(run, x, w, grad=grad))
+    finally:
+        minidl.set_num_threads(before)
+    for a, b in zip(*found, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+LAYERS = {
+    "Conv2d": ((4, 6, (3, 2)), {"stride": 2, "padding": 1, "groups": 2}, (2, 4, 7, 6)),
+    "Conv1d": ((4, 6, 3), {"padding": "same", "bias": False}, (2, 4, 7)),
+    "ConvTranspose2d": ((4, 6, 3), {"stride": 2, "output_padding": 1}, (2, 4, 3, 4)),
+    "MaxPool2d": ((3, 2, 1), {"ceil_mode": True}, (2, 4, 7, 6)),
+    "AvgPool2d": ((3, 2, 1), {"count_include_pad": False}, (2, 4, 7, 6)),
+    "AdaptiveAvgPool2d": (((2, 3),), {}, (2, 4, 7, 6)),
+}
+
+
+@oracle
+@pytest.mark.parametrize("name", LAYERS)
+def test_state_dicts_go_both_ways(name):
+    args, how, shape = LAYERS[name]
+    minidl.manual_seed(0)
+    ours, theirs = getattr(nn, name)(*args, **how), getattr(torch.nn, name)(*args, **how)
+    x = arrays(shape, dtype=np.float32)[0]
+    for _ in range(2):
+        assert {k: v.shape for k, v in ours.state_dict().items()} == {
+            k: tuple(v.shape) for k, v in theirs.state_dict().items()
+        }
+        theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+        np.testing.assert_allclose(ours(x).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+        theirs = getattr(torch.nn, name)(*args, **how)
+        ours.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "Conv1d", "ConvTranspose2d"])
+def test_initial_values_are_uniform_on_one_over_root_fan_in(name):
+    layer = getattr(nn, name)(8, 16, 3, dtype=np.float64, generator=np.random.default_rng(0))
+    bound = 1 / np.sqrt(np.prod(layer.weight.shape[1:]))
+    assert bound * 0.95 < np.abs(layer.weight.data).max() <= bound
+    assert np.abs(layer.bias.data).max() <= bound
+    assert layer.weight.dtype == np.float64
+    assert "8, 16, kernel_size=(3" in repr(layer)
+
+
+BAD = [
+    (lambda: ops.conv2d(X, np.ones((6, 4, 7, 3))), ValueError, r"padded input \(5, 6\).*reaches over \(7, 3\)"),
+    (lambda: ops.conv2d(X, np.ones((6, 4, 3, 3)), dilation=3), ValueError, r"reaches over \(7, 7\)"),
+    (lambda: ops.conv2d(X, W, groups=3), ValueError, "3 groups divide, found 4 in and 6 out"),
+    (lambda: ops.conv2d(X, W), ValueError, r"\(O, 4 / 1, KH, KW\).*\(6, 2, 3, 3\)"),
+    (lambda: ops.conv2d(X[0], W), ValueError, r"\(N, C, H, W\).*\(4, 5, 6\)"),
+    (lambda: ops.conv2d(X, W[0]), ValueError, r"as many axes.*\(2, 3, 3\)"),
+    (lambda: ops.conv2d(X, W[:, :, :0], groups=2), ValueError, "a weight with elements"),
+    (lambda: ops.conv2d(X, W, np.ones(5), groups=2), ValueError, r"bias \(6,\).*\(5,\)"),
+    (lambda: ops.conv2d(X, W, groups=2, stride=0), ValueError, "stride as an int or 2 of them, of at least 1, found 0"),
+    (lambda: ops.conv2d(X, W, groups=2, stride=1.5), TypeError, "found 1.5"),
+    (lambda: ops.conv2d(X, W, groups=2, padding=-1), ValueError, "of at least 0, found -1"),
+    (lambda: ops.conv2d(X, W, groups=2, padding=(1, 2, 3)), ValueError, r"found \(1, 2, 3\)"),
+    (lambda: ops.conv2d(X, W, groups=2, padding="full"), ValueError, "found 'full'"),
+    (lambda: ops.conv2d(X, W, groups=2, padding="same", stride=2), ValueError, r"stride of 1.*found \(2, 2\)"),
+    (lambda: ops.conv2d(X.astype(int), W, groups=2), TypeError, "float32 or float64, found int64"),
+    (lambda: ops.conv1d(X, W), ValueError, r"\(N, C, L\)"),
+    (lambda: ops.conv_transpose2d(X, W), ValueError, r"\(4, O / groups, KH, KW\).*\(6, 2, 3, 3\)"),
+    (lambda: ops.conv_transpose2d(X, W[:4], output_padding=1), ValueError, r"below stride \(1, 1\).*found \(1, 1\)"),
+    (lambda: ops.conv_transpose2d(X, W[:4], padding=4), ValueError, r"at least 1 × 1, found \(-1, 0\)"),
+    (lambda: ops.max_pool2d(X, 2, padding=2), ValueError, r"half of the kernel \(2, 2\), found \(2, 2\)"),
+    (lambda: ops.max_pool2d(X, 7), ValueError, "reaches over 7 of 5"),
+    (lambda: ops.max_pool2d(X[0, 0], 2), ValueError, r"\(C, H, W\), found shape \(5, 6\)"),
+    (lambda: ops.max_pool2d(X.astype(int), 2), TypeError, "found int64"),
+    (lambda: ops.avg_pool2d(X, 2, divisor_override=0), ValueError, "other than 0"),
+    (lambda: ops.avg_pool2d(X[:, :, :0], 1), ValueError, "of 0"),
+    (lambda: ops.adaptive_avg_pool2d(X, 0), ValueError, "output_size"),
+    (lambda: ops.adaptive_avg_pool2d(X, (1, 2, 3)), ValueError, "output_size"),
+    (lambda: ops.adaptive_avg_pool2d(X[:, :, :0], 1), ValueError, "an image with elements"),
+    (lambda: nn.Conv2d(0, 1, 3), ValueError, "Conv2d: expected in_channels"),
+    (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "4 groups divide, found 4 in and 6 out"),
+    (lambda: nn.Conv2d(4, 6, 3, dtype=np.int32), TypeError, "Conv2d: expected dtype float32 or float64, found int32"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "pattern"), BAD)
+def test_bad_input(call, kind, pattern):
+    with pytest.raises(kind, match=pattern):
+        call()
