@@ -15,6 +15,7 @@ from minidl.ops.activation import (
     softmax,
     softplus,
 )
+from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.dense import dense, dense_relu
 from minidl.ops.dropout import dropout
 from minidl.ops.einsum import einsum
@@ -131,6 +132,7 @@ __all__ = [
     "remainder",
     "reshape",
     "roll",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "sin",
