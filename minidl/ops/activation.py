@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from minidl.jit import kernel
+from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
+from minidl.ops.exponential import exp_float32
 from minidl.ops.inputs import floating, kernel_array
 from minidl.tensor import Array, ArrayLike, as_array, op
 
@@ -90,20 +91,61 @@ def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Result
     return y, (lambda dy: np.where(linear, dy, dy * (np.where(z < 0, e, 1) / (1 + e))),)
 
 
-@kernel
+@kernel(fma=True)
+def normal_tail(x: np.float32, density: np.float32) -> np.float32:
+    """Φ(−|x|) = φ(x)·g(|x|), where g is a polynomial in 1 / (1 + 0.3|x|), within 2e-7 of it, relatively.
+
+    density: √(2π)·φ(x) = e^(−x²/2). After Hastings 1955, sheet 43; the coefficients are a minimax fit on |x| ≤ 14.5.
+    """
+    u = np.float32(1) / (np.float32(1) + np.float32(0.3) * abs(x))
+    p = np.float32(0.0384074048)
+    p = p * u - np.float32(0.169307517)
+    p = p * u + np.float32(0.228951886)
+    p = p * u - np.float32(0.0768397744)
+    p = p * u + np.float32(0.142765345)
+    p = p * u + np.float32(0.0945858367)
+    p = p * u + np.float32(0.121945269)
+    p = p * u + np.float32(0.119484206)
+    p = p * u + np.float32(7.37242701e-6)
+    return density * p
+
+
+@kernel(fma=True, parallel=lambda x, y: x.size >= 1 << 14)
 def gelu_forward(x: Array, y: Array) -> None:
     """y = x·Φ(x), Φ the normal distribution.  Flat arrays of one length."""
-    for i in range(x.size):
-        y[i] = x[i] * 0.5 * math.erfc(-x[i] * 0.7071067811865476)
+    one, half = np.float32(1), np.float32(-0.5)
+    for t in prange((x.size + 4095) // 4096):
+        source, target = x[np.int64(t) * 4096 : np.int64(t) * 4096 + 4096], y[np.int64(t) * 4096 :]
+        if x.itemsize == 4:
+            for i in range(source.size):
+                v = source[i]
+                tail = normal_tail(v, exp_float32(half * v * v))
+                target[i] = v * (tail if v < 0 else one - tail)
+        else:
+            for i in range(source.size):
+                target[i] = source[i] * 0.5 * math.erfc(-source[i] * 0.7071067811865476)
 
 
-@kernel
+@kernel(fma=True, parallel=lambda dy, x, dx: x.size >= 1 << 14)
 def gelu_backward(dy: Array, x: Array, dx: Array) -> None:
     """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length."""
-    for i in range(x.size):
-        v = np.float64(x[i])
-        density = 0.3989422804014327 * math.exp(-0.5 * v * v)
-        dx[i] = dy[i] * (0.5 * math.erfc(-v * 0.7071067811865476) + (v * density if density > 0 else density))
+    one, half, zero, root = np.float32(1), np.float32(-0.5), np.float32(0), np.float32(0.3989422804014327)
+    for t in prange((x.size + 4095) // 4096):
+        first = np.int64(t) * 4096
+        source, up, target = x[first : first + 4096], dy[first : first + 4096], dx[first : first + 4096]
+        if x.itemsize == 4:
+            for i in range(source.size):
+                v = source[i]
+                e = exp_float32(half * v * v)
+                tail = normal_tail(v, e)
+                slope = zero if e == 0 else root * e * v  # and not 0·∞
+                target[i] = up[i] * ((tail if v < 0 else one - tail) + slope)
+        else:
+            for i in range(source.size):
+                w = np.float64(source[i])
+                density = 0.3989422804014327 * math.exp(-0.5 * w * w)
+                other = w * density if density > 0 else density
+                target[i] = up[i] * (0.5 * math.erfc(-w * 0.7071067811865476) + other)
 
 
 @op

@@ -16,7 +16,7 @@ from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.ops.linalg import ROWS, WIDTH, matmul_panel, product, worth_threads
+from minidl.ops.linalg import ROWS, WIDTH, block_terms, matmul_tile, product, worth_threads
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 
@@ -31,11 +31,17 @@ def transposed_block(x: Array, first: int, count: int, factor: float, y: Array) 
 
 
 @kernel(fma=True)
-def products_of(a: Array, b: Array, columns: int, c: Array, c_at: int, c_row: int, rows: int) -> None:
-    """c[j, i] = Σₑ a[j, e]·b[e, i]  for j < rows, i < columns ≤ 64 (32); c flat, from c_at, by rows of c_row."""
-    terms = b.shape[0]
-    a_flat, b_flat = a.reshape(-1), b.reshape(-1)
-    matmul_panel(a_flat, 0, terms, 1, 0, False, b_flat, 0, b.shape[1], c, c_at, c_row, terms, 0, rows, columns)
+def matmul_strip(
+    a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,
+    terms: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    """`matmul_panel` for a B that is small and compact: it stays in cache without being copied."""
+    block = block_terms(terms)
+    for first in range(0, max(terms, 1), block):
+        matmul_tile(
+            a, a_at + first * a_column, a_row, a_column, b, b_at + first * b_row, b_row, b, False,
+            c, c_at, c_row, min(block, terms - first), rows, columns, first > 0,
+        )  # fmt: skip
 
 
 @kernel
@@ -92,8 +98,8 @@ def attention_forward(
     j > i are left out where `causal`.
     """
     queries, keys, width = q.shape[1], k.shape[1], WIDTH // q.itemsize
-    p_flat, y_flat, v_flat = p.reshape(-1), y.reshape(-1), v.reshape(-1)
-    blocks, values = (queries + width - 1) // width, v.shape[2]
+    k_flat, v_flat, p_flat, y_flat = k.reshape(-1), v.reshape(-1), p.reshape(-1), y.reshape(-1)
+    blocks, size, values = (queries + width - 1) // width, q.shape[2], v.shape[2]
     for t in prange(q.shape[0] * blocks):
         n, first = np.int64(t) // blocks, np.int64(t) % blocks * width
         columns = min(width, queries - first)
@@ -101,7 +107,9 @@ def attention_forward(
         turned = np.empty((q.shape[2], width), q.dtype)
         transposed_block(q[n], first, columns, scale, turned)
         p_n, p_at = p[n], n * keys * queries + first
-        products_of(k[n], turned, columns, p_flat, p_at, queries, rows)
+        matmul_strip(
+            k_flat, n * keys * size, size, 1, turned.reshape(-1), 0, width, p_flat, p_at, queries, size, rows, columns
+        )
         if bias.size > 0:
             for j in range(rows):
                 p_j = p_n[j, first : first + columns]
@@ -115,9 +123,9 @@ def attention_forward(
         softmax_columns(p_n, first, columns, rows, top, total, part)
         for j in range(0, values, width):
             some = min(width, values - j)
-            matmul_panel(
-                p_flat, p_at, 1, queries, 0, False, v_flat, n * keys * values + j, values,
-                y_flat, (n * queries + first) * values + j, values, rows, 0, columns, some,
+            matmul_strip(
+                p_flat, p_at, 1, queries, v_flat, n * keys * values + j, values,
+                y_flat, (n * queries + first) * values + j, values, rows, columns, some,
             )  # fmt: skip
 
 
@@ -136,6 +144,7 @@ def attention_backward(
     queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
     p_flat, ds_flat, q_flat, k_flat = p.reshape(-1), ds.reshape(-1), q.reshape(-1), k.reshape(-1)
     dy_flat, dq_flat, dk_flat, dv_flat = dy.reshape(-1), dq.reshape(-1), dk.reshape(-1), dv.reshape(-1)
+    v_flat = v.reshape(-1)
     blocks, factor = (queries + width - 1) // width, q.dtype.type(scale)
     for t in prange(q.shape[0] * blocks):
         n, first = np.int64(t) // blocks, np.int64(t) % blocks * width
@@ -144,7 +153,9 @@ def attention_backward(
         turned = np.empty((values, width), q.dtype)
         transposed_block(dy[n], first, columns, 1.0, turned)
         at = n * keys * queries + first
-        products_of(v[n], turned, columns, ds_flat, at, queries, rows)
+        matmul_strip(
+            v_flat, n * keys * values, values, 1, turned.reshape(-1), 0, width, ds_flat, at, queries, values, rows, columns
+        )
         part, total = np.empty(width, q.dtype), np.zeros(width, np.float64)
         for start in range(0, rows, 16):
             part[:] = 0
@@ -163,9 +174,9 @@ def attention_backward(
             ds[n, j, first : first + columns] = 0
         for j in range(0, size, width):
             some = min(width, size - j)
-            matmul_panel(
-                ds_flat, at, 1, queries, 0, False, k_flat, n * keys * size + j, size,
-                dq_flat, (n * queries + first) * size + j, size, rows, 0, columns, some,
+            matmul_strip(
+                ds_flat, at, 1, queries, k_flat, n * keys * size + j, size,
+                dq_flat, (n * queries + first) * size + j, size, rows, columns, some,
             )  # fmt: skip
     tall = 6 * ROWS
     blocks = (keys + tall - 1) // tall
@@ -176,15 +187,15 @@ def attention_backward(
         at, terms = (n * keys + first) * queries + since, queries - since
         for j in range(0, size, width):
             some = min(width, size - j)
-            matmul_panel(
-                ds_flat, at, queries, 1, 0, False, q_flat, (n * queries + since) * size + j, size,
-                dk_flat, (n * keys + first) * size + j, size, terms, 0, rows, some,
+            matmul_strip(
+                ds_flat, at, queries, 1, q_flat, (n * queries + since) * size + j, size,
+                dk_flat, (n * keys + first) * size + j, size, terms, rows, some,
             )  # fmt: skip
         for j in range(0, values, width):
             some = min(width, values - j)
-            matmul_panel(
-                p_flat, at, queries, 1, 0, False, dy_flat, (n * queries + since) * values + j, values,
-                dv_flat, (n * keys + first) * values + j, values, terms, 0, rows, some,
+            matmul_strip(
+                p_flat, at, queries, 1, dy_flat, (n * queries + since) * values + j, values,
+                dv_flat, (n * keys + first) * values + j, values, terms, rows, some,
             )  # fmt: skip
 
 
