@@ -184,7 +184,7 @@ class Tensor:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = as_array(_array(grad), self.dtype)
+        dy = as_array(_array(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)

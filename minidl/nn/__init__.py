@@ -15,12 +15,13 @@ first, and there is no registry to get out of step.
 
 from minidl import init
 from minidl.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from minidl.nn.container import Sequential
+from minidl.nn.attention import MultiheadAttention
+from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential
 from minidl.nn.dense import Dense, Flatten
 from minidl.nn.dropout import Dropout
 from minidl.nn.module import Module
 
 __all__ = [
-    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "Module", "ReLU", "Sequential", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
+    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "Module", "ModuleDict", "ModuleList",
+    "MultiheadAttention", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
 ]  # fmt: skip
