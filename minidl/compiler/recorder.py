@@ -27,6 +27,15 @@ def uniform_draw(generator: np.random.Generator, y: Array) -> None:
     y[:] = generator.random(y.size, np.float32)
 
 
+@kernel
+def normal_draw(generator: np.random.Generator, y: Array) -> None:
+    """y[i] ~ N(0, 1), the numbers that `generator.standard_normal(y.size, y.dtype)` gives.   Flat"""
+    if y.itemsize == 4:
+        y[:] = generator.standard_normal(y.size, np.float32)
+    else:
+        y[:] = generator.standard_normal(y.size, np.float64)
+
+
 class Recorder:
     """The program as it grows: its nodes, and the memory that they use."""
 
@@ -333,6 +342,13 @@ class Recorder:
         y = self.buffer(shape, np.float32)
         y.memory.readable = False
         uniform_draw(generator, y.reshape(-1))
+        return y
+
+    def normal(self, generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Of this dtype from N(0, 1), drawn in each call of the step."""
+        y = self.buffer(shape, dtype)
+        y.memory.readable = False
+        normal_draw(generator, y.reshape(-1))
         return y
 
     def generator(self, generator: np.random.Generator) -> Any:

@@ -49,6 +49,7 @@ from minidl.ops.elementwise import (
     tanh,
     where,
 )
+from minidl.ops.generative import gaussian_kl, reparameterise
 from minidl.ops.linalg import matmul, outer
 from minidl.ops.loss import (
     binary_cross_entropy_with_logits,
@@ -102,6 +103,7 @@ __all__ = [
     "expm1",
     "flip",
     "floor_divide",
+    "gaussian_kl",
     "gelu",
     "getitem",
     "huber",
@@ -130,6 +132,7 @@ __all__ = [
     "prod",
     "relu",
     "remainder",
+    "reparameterise",
     "reshape",
     "roll",
     "scaled_dot_product_attention",
