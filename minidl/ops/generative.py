@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, one_dtype, reduced
+from minidl.ops.inputs import check_reduction, floating, reduced
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike, op
 
@@ -41,11 +39,11 @@ def gaussian_kl(mu: ArrayLike, log_var: ArrayLike, reduction: str = "sum") -> Re
     )
 
 
-def _normal(generator: np.random.Generator, x: Array, dtype: np.dtype[Any]) -> Array:
-    """An array like x from N(0, 1); in a compiled step, a new one each time."""
+def _normal(generator: np.random.Generator, x: Array) -> Array:
+    """A float32 array like x from N(0, 1); in a compiled step, a new one each time."""
     if hasattr(x, "recorder"):
-        return x.recorder.normal(generator, x.shape, dtype)  # type: ignore[no-any-return]
-    return np.asarray(generator.standard_normal(x.shape, dtype=dtype))
+        return x.recorder.normal(generator, x.shape)  # type: ignore[no-any-return]
+    return np.asarray(generator.standard_normal(x.shape, dtype=np.float32))
 
 
 @op
@@ -58,5 +56,5 @@ def reparameterise(mu: ArrayLike, log_var: ArrayLike, generator: np.random.Gener
     ValueError: other shapes.
     """
     m, s = _gaussian(mu, log_var)
-    change = np.exp(0.5 * s) * _normal(generator or default_generator(), m, one_dtype(m, s))
+    change = np.exp(0.5 * s) * _normal(generator or default_generator(), m)
     return m + change, (lambda dy: dy, lambda dy: dy * (0.5 * change))

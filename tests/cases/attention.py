@@ -55,6 +55,6 @@ def divergence(t: Any, mu: Any, log_var: Any, reduction: str) -> Any:
 for reduction in ("sum", "mean", "none"):
     case(f"gaussian_kl {reduction}", lambda m, s, r=reduction: ops.gaussian_kl(m, s, r),
          [normal(3, 4), uniform(-2, 1, 3, 4)], lambda t, m, s, r=reduction: divergence(t, m, s, r))  # fmt: skip
-EPSILON = np.random.default_rng(3).standard_normal((3, 4))
+EPSILON = np.random.default_rng(3).standard_normal((3, 4), np.float32)
 case("reparameterise", lambda m, s: ops.reparameterise(m, s, np.random.default_rng(3)),
      [normal(3, 4), uniform(-2, 1, 3, 4)], lambda t, m, s: m + t.exp(s / 2) * t.tensor(EPSILON))  # fmt: skip
