@@ -150,3 +150,28 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: np.random.Generator | N
     q, r = np.linalg.qr(normal)
     q = q * np.sign(np.diagonal(r))  # so that the distribution is uniform
     return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def dirac_(tensor: T, groups: int = 1) -> T:
+    """The convolution that changes nothing: in each group, output i is input i (PyTorch's). ValueError below 3 axes."""
+    if not 3 <= tensor.ndim <= 5 or groups < 1 or tensor.shape[0] % groups:
+        raise ValueError(
+            f"dirac_: expected 3 to 5 axes, the first a multiple of groups={groups}, found shape {tensor.shape}"
+        )
+    values, each = np.zeros(tensor.shape), tensor.shape[0] // groups
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for group in range(groups):
+        for i in range(min(each, tensor.shape[1])):
+            values[(group * each + i, i, *middle)] = 1
+    return _fill(tensor, values)
+
+
+def sparse_(tensor: T, sparsity: float, std: float = 0.01, generator: np.random.Generator | None = None) -> T:
+    """Normal with this std, but in each column a part `sparsity` of the rows is 0   (Martens 2010)."""
+    if tensor.ndim != 2 or not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_: expected two axes and a part from 0 to 1, found {tensor.shape} and {sparsity}")
+    random = generator or default_generator()
+    values = random.normal(0.0, std, tensor.shape)
+    for column in values.T:
+        column[random.permutation(len(column))[: math.ceil(sparsity * len(column))]] = 0
+    return _fill(tensor, values)

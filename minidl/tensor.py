@@ -184,11 +184,11 @@ class Tensor:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = as_array(_array(grad)).astype(self.dtype)  # a copy: it may end up in some leaf's .grad
+        dy = as_array(_array(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)
-        gradients: dict[Tensor, Array] = {self: dy}  # dL/dt, summed over the uses of t seen so far
+        gradients = {self: dy if self._node else dy.copy()}  # dL/dt, summed over the uses of t seen so far
         finished: list[tuple[Tensor, Array]] = []
         ready = [self]  # those whose every use has been seen
         while ready:

@@ -178,3 +178,29 @@ def test_errors():
     with pytest.raises(ValueError, match=r"expected a nonlinearity of .*found 'gelu'"):
         init.calculate_gain("gelu")
     assert init.fans(np.zeros((5, 4, 3))) == (12, 15)
+
+
+def test_dirac_changes_nothing():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test, not a dependency")
+    for shape, groups in (
+        ((4, 4, 3), 1),
+        ((6, 2, 3, 5), 3),
+        ((4, 2, 3, 3), 2),
+        ((2, 5, 1, 4, 3), 1),
+        ((8, 3, 2, 2), 2),
+    ):
+        expected = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+        np.testing.assert_array_equal(init.dirac_(np.full(shape, np.nan), groups), expected)
+    for shape, groups in (((3, 3), 1), ((1,) * 6, 1), ((3, 3, 3), 2)):
+        with pytest.raises(ValueError, match=r"dirac_: expected 3 to 5 axes, .* found shape"):
+            init.dirac_(np.zeros(shape), groups)
+
+
+def test_sparse():
+    x = init.sparse_(np.full((50, 400), np.nan), 0.33, std=0.1, generator=np.random.default_rng(0))
+    assert ((x == 0).sum(axis=0) == 17).all()
+    assert 150 < (x == 0).sum(axis=1).max() < 190  # not the same rows in each column
+    assert_normal(x[x != 0], 0, 0.1)
+    for shape, sparsity in (((3,), 0.5), ((3, 3), 1.5)):
+        with pytest.raises(ValueError, match="sparse_: expected two axes and a part from 0 to 1"):
+            init.sparse_(np.zeros(shape), sparsity)

@@ -333,3 +333,5 @@ case(
     flops=lambda n, m: 0, moved=lambda n, m: 2 * n * m,
     numpy=lambda rows, indices, out: (rows[indices],), torch=lambda torch, rows, indices, out: (rows[indices],),
 )  # fmt: skip
+
+from minidl.bench import cases_attention  # noqa: E402, F401 (enters its cases)

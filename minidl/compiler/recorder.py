@@ -27,6 +27,12 @@ def uniform_draw(generator: np.random.Generator, y: Array) -> None:
     y[:] = generator.random(y.size, np.float32)
 
 
+@kernel
+def normal_draw(generator: np.random.Generator, y: Array) -> None:
+    """y[i] ~ N(0, 1), the numbers that `generator.standard_normal(y.size, np.float32)` gives.   Flat float32"""
+    y[:] = generator.standard_normal(y.size, np.float32)
+
+
 class Recorder:
     """The program as it grows: its nodes, and the memory that they use."""
 
@@ -34,18 +40,8 @@ class Recorder:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
         self.ended = False  # has the function returned?
-        self.names: set[str] = {
-            "np",
-            "flat",
-            "step",
-            "memory",
-            "floats",
-            "integers",
-            "total",
-            "top",
-            "v",
-            *keyword.kwlist,
-        }
+        own = ("np", "flat", "step", "memory", "floats", "integers", "total", "top", "v")
+        self.names: set[str] = {*own, *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self.reserved = frozenset(self.names)
         self._constants: dict[int, Traced] = {}
@@ -330,9 +326,16 @@ class Recorder:
 
     def uniform(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
         """float32 from U[0, 1), drawn in each call of the step."""
+        return self._drawn(uniform_draw, generator, shape)
+
+    def normal(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        """float32 from N(0, 1), drawn in each call of the step."""
+        return self._drawn(normal_draw, generator, shape)
+
+    def _drawn(self, draw: Kernel, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
         y = self.buffer(shape, np.float32)
         y.memory.readable = False
-        uniform_draw(generator, y.reshape(-1))
+        draw(generator, y.reshape(-1))
         return y
 
     def generator(self, generator: np.random.Generator) -> Any:

@@ -15,7 +15,8 @@ first, and there is no registry to get out of step.
 
 from minidl import init
 from minidl.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from minidl.nn.container import Sequential
+from minidl.nn.attention import MultiheadAttention
+from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minidl.nn.dense import Dense, Flatten
 from minidl.nn.dropout import Dropout
@@ -24,6 +25,6 @@ from minidl.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 __all__ = [
     "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "Conv1d", "Conv2d", "ConvTranspose2d", "Dense", "Dropout",
-    "Flatten", "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus",
-    "Tanh", "init",
+    "Flatten", "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention",
+    "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
 ]  # fmt: skip

@@ -1,31 +1,121 @@
-"""Modules made of modules."""
+"""Modules made of modules, under PyTorch's names: a sequence that computes, lists and dicts that hold, a shortcut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import operator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Self
+
+import numpy as np
 
 from minidl import ops
 from minidl.nn.activation import ReLU
 from minidl.nn.dense import Dense
-from minidl.nn.module import Module
+from minidl.nn.module import Module, values_of
 from minidl.tensor import ArrayLike
 
 
-class Sequential(Module):
-    """One module after another, named "0", "1", …. A Dense and the ReLU after it run as one op (`ops.dense_relu`)."""
+class ModuleList(Module):
+    """A list of modules, whose parameters are named "0.weight", "1.weight", …. It computes nothing itself."""
 
-    def __init__(self, *modules: Module) -> None:
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def _named(self) -> dict[str, Module]:
+        return {name: m for name, m in vars(self).items() if name.isdecimal() or isinstance(m, Module)}
+
+    def _replace(self, modules: list[Module]) -> None:
+        """Hold these modules, under the names that they had or the numbers of their places."""
+        before = self._named()
+        names = {id(m): name for name, m in before.items() if not name.isdecimal()}
+        for name in before:
+            delattr(self, name)
         for i, module in enumerate(modules):
-            if not callable(module):
-                raise TypeError(f"Sequential: expected modules, found {module!r} in place {i}")
-            setattr(self, str(i), module)
+            setattr(self, names.pop(id(module), str(i)), self._checked(module, i))
 
-    def _layers(self) -> list[Module]:
-        return [m for name, m in vars(self).items() if name.isdecimal()]
+    def _checked(self, module: Any, place: int) -> Module:
+        if not callable(module):
+            raise TypeError(f"{type(self).__name__}: expected modules, found {module!r} in place {place}")
+        return module  # type: ignore[no-any-return]
+
+    def _place(self, index: Any) -> int:
+        """An index from 0 on. IndexError if there is no such place."""
+        i = operator.index(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{type(self).__name__}: expected an index into {len(self)} modules, found {i}")
+        return i % len(self)
+
+    def append(self, module: Module) -> Self:
+        """Put a module at the end."""
+        setattr(self, str(len(self)), self._checked(module, len(self)))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Put these modules at the end."""
+        for i, module in enumerate(found := list(modules)):
+            self._checked(module, len(self) + i)
+        for module in found:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Put a module before the one in place `index`; those after it are numbered anew."""
+        modules = list(self)
+        modules.insert(index, self._checked(module, index))
+        self._replace(modules)
+        return self
+
+    def pop(self, index: int = -1) -> Module:
+        """Take out the module in this place and return it."""
+        module: Module = self[self._place(index)]
+        del self[index]
+        return module
+
+    def __len__(self) -> int:
+        return len(self._named())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._named().values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        named = list(self._named().items())
+        if not isinstance(index, slice):
+            return named[self._place(index)][1]
+        made = Sequential() if isinstance(self, Sequential) else ModuleList()
+        for name, module in named[index]:
+            setattr(made, str(len(made)) if name.isdecimal() else name, module)
+        return made
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, list(self._named())[self._place(index)], self._checked(module, index))
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index if isinstance(index, slice) else self._place(index)]
+        self._replace(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return self[:].extend(other)  # type: ignore[no-any-return]
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
+
+class Sequential(ModuleList):
+    """One module after another. A Dense and the ReLU after it run as one op (`ops.dense_relu`).
+
+    They are named "0", "1", …, or as in the one dict given, in its order.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for i, (name, module) in enumerate(modules[0].items()):
+                setattr(self, free_name(self, name), self._checked(module, i))
+        else:
+            super().__init__(modules)
 
     def forward(self, x: ArrayLike) -> Any:
-        layers = self._layers()
+        layers = list(self)
         i = 0
         while i < len(layers):
             layer = layers[i]
@@ -37,12 +127,91 @@ class Sequential(Module):
                 i += 1
         return x
 
+
+class ModuleDict(Module):
+    """A dict of modules, whose parameters are named by its keys: "left.weight". It computes nothing itself."""
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self.update(modules)
+
+    def _modules(self) -> dict[str, Module]:
+        return {name: m for name, m in vars(self).items() if isinstance(m, Module)}
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Put in these modules, in their order. TypeError: not modules. KeyError: names that cannot be."""
+        for key, module in dict(modules).items():
+            self[key] = module
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._modules().keys()
+
+    def values(self) -> ValuesView[Module]:
+        """The modules."""
+        return self._modules().values()
+
+    def items(self) -> ItemsView[str, Module]:
+        """The names with their modules."""
+        return self._modules().items()
+
+    def pop(self, key: str) -> Module:
+        """Take out the module of this name and return it."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Take out all modules."""
+        for key in self.keys():
+            del self[key]
+
     def __len__(self) -> int:
-        return len(self._layers())
+        return len(self._modules())
 
-    def __getitem__(self, index: int | slice) -> Any:
-        layers = self._layers()[index]
-        return Sequential(*layers) if isinstance(layers, list) else layers
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules())
 
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers())
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules()
+
+    def __getitem__(self, key: str) -> Module:
+        if key not in self:
+            raise KeyError(f"ModuleDict: expected one of {list(self)}, found {key!r}")
+        return self._modules()[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: expected modules, found {module!r} under {key!r}")
+        setattr(self, key if key in self else free_name(self, key), module)
+
+    def __delitem__(self, key: str) -> None:
+        if self[key] is not None:
+            delattr(self, key)
+
+
+class Residual(Module):
+    """y = s(x) + f(x): a module f with a shortcut s around it, x itself if None   (He et al. 2016, eq. 1 and 2).
+
+    Parameters are named "module.…" and "shortcut.…". ValueError where the two do not have one shape.
+    """
+
+    def __init__(self, module: Module, shortcut: Module | None = None) -> None:
+        self.module, self.shortcut = module, shortcut
+
+    def forward(self, x: ArrayLike) -> Any:
+        change, kept = self.module(x), x if self.shortcut is None else self.shortcut(x)
+        if change.shape != np.shape(values_of(kept)):
+            raise ValueError(
+                f"Residual: expected the module's result and the shortcut's in one shape, found {change.shape} and "
+                f"{np.shape(values_of(kept))}"
+            )
+        return ops.add(kept, change)
+
+
+def free_name(module: Module, name: Any) -> str:
+    """`name`, if an attribute of `module` may be called so. TypeError: no text. KeyError: empty, dotted or taken."""
+    if not isinstance(name, str):
+        raise TypeError(f"{type(module).__name__}: expected names, found {name!r}")
+    if not name or "." in name or hasattr(module, name):
+        raise KeyError(f"{type(module).__name__}: expected a name without dots that is not taken, found {name!r}")
+    return name

@@ -15,6 +15,7 @@ from minidl.ops.activation import (
     softmax,
     softplus,
 )
+from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.conv import conv1d, conv2d, conv_transpose2d
 from minidl.ops.dense import dense, dense_relu
 from minidl.ops.dropout import dropout
@@ -49,6 +50,7 @@ from minidl.ops.elementwise import (
     tanh,
     where,
 )
+from minidl.ops.generative import gaussian_kl, reparameterise
 from minidl.ops.linalg import matmul, outer
 from minidl.ops.loss import (
     binary_cross_entropy_with_logits,
@@ -108,6 +110,7 @@ __all__ = [
     "expm1",
     "flip",
     "floor_divide",
+    "gaussian_kl",
     "gelu",
     "getitem",
     "huber",
@@ -137,8 +140,10 @@ __all__ = [
     "prod",
     "relu",
     "remainder",
+    "reparameterise",
     "reshape",
     "roll",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "sin",

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minidl.jit import kernel
+from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array
 from minidl.tensor import Array, ArrayLike, as_array, op
@@ -90,20 +90,69 @@ def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Result
     return y, (lambda dy: np.where(linear, dy, dy * (np.where(z < 0, e, 1) / (1 + e))),)
 
 
-@kernel
+@kernel(fma=True, parallel=lambda x, y: x.size >= 1 << 14)
 def gelu_forward(x: Array, y: Array) -> None:
-    """y = x·Φ(x), Φ the normal distribution.  Flat arrays of one length."""
-    for i in range(x.size):
-        y[i] = x[i] * 0.5 * math.erfc(-x[i] * 0.7071067811865476)
+    """y = x·Φ(x), Φ the normal distribution.  Flat arrays of one length.
+
+    In float32 Φ(x) is 1/2 + x·P(x²)/Q(x²) within 2e-7, a minimax fit on |x| ≤ 5.5, and beyond that 0 or 1.
+    """
+    zero, half, one, end = np.float32(0), np.float32(0.5), np.float32(1), np.float32(5.5)
+    for t in prange((x.size + 4095) // 4096):
+        first = np.int64(t) * 4096
+        x_t, y_t = x[first : first + 4096], y[first : first + 4096]
+        if x.itemsize == 4:
+            for i in range(x_t.size):
+                v = x_t[i]
+                z = v * v
+                p = np.float32(2.27493616e-08) * z + np.float32(6.35212771e-06)
+                p = p * z + np.float32(0.000168826584)
+                p = p * z + np.float32(0.00467726617)
+                p = p * z + np.float32(0.0338527322)
+                p = p * z + np.float32(0.398942235)
+                q = np.float32(1.19750455e-06) * z + np.float32(7.36478136e-05)
+                q = q * z + np.float32(0.00188444994)
+                q = q * z + np.float32(0.0286459214)
+                q = q * z + np.float32(0.251522134)
+                q = q * z + one
+                part = v * p / q + half
+                part = one if v > end else part
+                y_t[i] = v * (zero if v < -end else part)
+        else:
+            for i in range(x_t.size):
+                y_t[i] = x_t[i] * 0.5 * math.erfc(-x_t[i] * 0.7071067811865476)
 
 
-@kernel
+@kernel(fma=True, parallel=lambda dy, x, dx: x.size >= 1 << 14)
 def gelu_backward(dy: Array, x: Array, dx: Array) -> None:
-    """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length."""
-    for i in range(x.size):
-        v = np.float64(x[i])
-        density = 0.3989422804014327 * math.exp(-0.5 * v * v)
-        dx[i] = dy[i] * (0.5 * math.erfc(-v * 0.7071067811865476) + (v * density if density > 0 else density))
+    """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length; in float32 fitted as Φ is, on |x| ≤ 5.8."""
+    zero, half, one, end = np.float32(0), np.float32(0.5), np.float32(1), np.float32(5.8)
+    for t in prange((x.size + 4095) // 4096):
+        first = np.int64(t) * 4096
+        x_t, dy_t, dx_t = x[first : first + 4096], dy[first : first + 4096], dx[first : first + 4096]
+        if x.itemsize == 4:
+            for i in range(x_t.size):
+                v = x_t[i]
+                z = v * v
+                p = np.float32(1.00623623e-10) * z + np.float32(1.66532584e-07)
+                p = p * z + np.float32(3.50168808e-05)
+                p = p * z + np.float32(1.04235935e-05)
+                p = p * z + np.float32(0.0142075855)
+                p = p * z - np.float32(0.0317013607)
+                p = p * z + np.float32(0.797885204)
+                q = np.float32(8.43310972e-06) * z + np.float32(0.000188090138)
+                q = q * z + np.float32(0.00346812463)
+                q = q * z + np.float32(0.0406599557)
+                q = q * z + np.float32(0.293608274)
+                q = q * z + one
+                slope = v * p / q + half
+                slope = one if v > end else slope
+                dx_t[i] = dy_t[i] * (zero if v < -end else slope)
+        else:
+            for i in range(x_t.size):
+                w = np.float64(x_t[i])
+                density = 0.3989422804014327 * math.exp(-0.5 * w * w)
+                part = 0.5 * math.erfc(w * -0.7071067811865476)
+                dx_t[i] = dy_t[i] * (part + (density if density == 0 else w * density))
 
 
 @op

@@ -133,18 +133,12 @@ def matmul_rows(
     a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int,
     c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
 ) -> None:  # fmt: skip
-    """`matmul_tile` for any number of rows. B stays where it is: terms · columns should fit the first-level cache.
-
-    Up to half of its columns go by a quarter at a time: for one vector of columns the tile is taller, and wastes none.
-    """
-    quarter = WIDTH // b.itemsize // 4
-    wide = quarter if columns <= 2 * quarter else columns
-    for j in range(0, columns, wide):
-        for r in range(0, rows, ROWS):
-            matmul_tile(
-                a, a_at + r * a_row, a_row, a_column, b, b_at + j, b_row, b, False,
-                c, c_at + r * c_row + j, c_row, terms, min(ROWS, rows - r), min(wide, columns - j), accumulate,
-            )  # fmt: skip
+    """`matmul_tile` for any number of rows. B stays where it is: terms · columns should fit the first-level cache."""
+    for r in range(0, rows, ROWS):
+        matmul_tile(
+            a, a_at + r * a_row, a_row, a_column, b, b_at, b_row, b, False,
+            c, c_at + r * c_row, c_row, terms, min(ROWS, rows - r), columns, accumulate,
+        )  # fmt: skip
 
 
 @kernel(fma=True, parallel=lambda a, a_batch, a_row, a_column, b, b_batch, c: worth_threads(c.size * b.shape[-2]))

@@ -3,7 +3,7 @@
 From plain source LLVM never keeps a block of C in registers: it loads and stores sums for every few
 multiplications. Here 6 rows × a few vectors of C stay in registers over the whole sum; each step of k loads
 one row of B, and each element of A once, and multiplies all with all (Goto and van de Geijn 2008). Where C is
-no wider than a vector, the registers hold more rows of it instead.
+no wider than one vector or two, the registers hold more rows of it instead.
 
 `ops.linalg.matmul_tile` is the same in plain Python: what this computes, and its fallback on processors for
 which nothing is emitted.
@@ -54,11 +54,16 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     vectors = 4 if vector_bytes() == 64 else 2  # so that 24 of 32, or 12 of 16 registers hold sums
     with emit.steps(emit.columns, vectors * emit.lanes) as first:
         left = builder.sub(emit.columns, first)
-        emit.either(
-            builder.icmp_signed("<=", left, emit.number(emit.lanes)),
-            lambda: emit.all_rows(first, left, 6 * vectors, 1),
-            lambda: emit.all_rows(first, left, 6, vectors),
-        )
+
+        def narrowest(width: int) -> None:
+            if width == vectors:
+                emit.all_rows(first, left, 6, vectors)
+                return
+            fits = builder.icmp_signed("<=", left, emit.number(width * emit.lanes))
+            height = 6 * vectors // width
+            emit.either(fits, lambda: emit.all_rows(first, left, height, width), lambda: narrowest(2 * width))
+
+        narrowest(1)
     return context.get_dummy_value()
 
 

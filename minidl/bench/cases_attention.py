@@ -1,0 +1,65 @@
+"""What the kernels of attention are checked and timed on; `cases` says in which form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.bench.cases import Arguments, blank, case, normal
+from minidl.ops.attention import attention_backward, attention_forward
+
+SHAPES = [(256, 64, 64, 32), (8, 512, 512, 64)]
+FACTOR = 0.25
+
+
+def _weights(q: Any, k: Any) -> Any:
+    """softmax(FACTOR·k·qᵀ) over the keys, as the kernels have it: (N, S, L)."""
+    scores = FACTOR * (k @ q.swapaxes(1, 2))
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _forward(q: Any, k: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
+    p = _weights(q, k)
+    return p, p.swapaxes(1, 2) @ v
+
+
+def _torch_forward(torch: Any, q: Any, k: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
+    p = torch.softmax(FACTOR * (k @ q.transpose(1, 2)), 1)
+    return p, p.transpose(1, 2) @ v
+
+
+def _backward(dy: Any, q: Any, k: Any, v: Any, causal: bool, scale: float, p: Any, *out: Any) -> tuple[Any, ...]:
+    dp = v @ dy.swapaxes(1, 2)
+    ds = scale * p * (dp - (p * dp).sum(1)[:, None])
+    return ds, ds.swapaxes(1, 2) @ k, ds @ q, p @ dy
+
+
+def _arguments(rng: Any, dtype: Any, n: int, queries: int, keys: int, size: int) -> Arguments:
+    lengths = queries, keys, keys
+    return [normal(rng, dtype, n, length, size) for length in lengths]
+
+
+def _forward_arguments(rng: Any, dtype: Any, n: int, queries: int, keys: int, size: int) -> Arguments:
+    inputs = _arguments(rng, dtype, n, queries, keys, size)
+    out = blank(dtype, n, keys, queries), blank(dtype, n, queries, size)
+    return [*inputs, np.empty(0, dtype), 0, 0, False, FACTOR, *out]
+
+
+def _backward_arguments(rng: Any, dtype: Any, n: int, queries: int, keys: int, size: int) -> Arguments:
+    q, k, v = _arguments(rng, dtype, n, queries, keys, size)
+    out = (blank(dtype, *s) for s in ((n, keys, queries), q.shape, k.shape, v.shape))
+    return [normal(rng, dtype, *q.shape), q, k, v, False, FACTOR, _weights(q, k).astype(dtype), *out]
+
+
+case(
+    attention_forward, "NLSE", SHAPES, _forward_arguments, (8, 9),
+    flops=lambda n, i, j, e: 4 * n * i * j * e, moved=lambda n, i, j, e: n * (2 * (i + j) * e + i * j),
+    numpy=_forward, torch=_torch_forward,
+)  # fmt: skip
+case(
+    attention_backward, "NLSE", SHAPES, _backward_arguments, (7, 8, 9, 10),
+    flops=lambda n, i, j, e: 8 * n * i * j * e, moved=lambda n, i, j, e: n * ((3 * i + 4 * j) * e + 2 * i * j),
+    numpy=_backward,
+)  # fmt: skip
