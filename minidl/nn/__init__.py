@@ -20,11 +20,15 @@ from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minidl.nn.dense import Dense, Flatten
 from minidl.nn.dropout import Dropout
+from minidl.nn.embedding import Embedding
 from minidl.nn.module import Module
+from minidl.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from minidl.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minidl.nn.recurrent import GRU, LSTM, RNN
 
 __all__ = [
-    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "Conv1d", "Conv2d", "ConvTranspose2d", "Dense", "Dropout",
-    "Flatten", "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention",
-    "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
+    "ELU", "GELU", "GRU", "LSTM", "RNN", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
+    "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Embedding", "Flatten", "GroupNorm", "LayerNorm", "LeakyReLU",
+    "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "ReLU",
+    "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
 ]  # fmt: skip

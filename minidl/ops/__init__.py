@@ -50,6 +50,7 @@ from minidl.ops.elementwise import (
     tanh,
     where,
 )
+from minidl.ops.embedding import embedding
 from minidl.ops.generative import gaussian_kl, reparameterise
 from minidl.ops.linalg import matmul, outer
 from minidl.ops.loss import (
@@ -61,7 +62,9 @@ from minidl.ops.loss import (
     nll,
     softmax_cross_entropy,
 )
+from minidl.ops.norm import batch_norm, group_norm, layer_norm
 from minidl.ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from minidl.ops.recurrent import recurrent
 from minidl.ops.reduce import cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from minidl.ops.shape import (
     broadcast_to,
@@ -88,6 +91,7 @@ __all__ = [
     "arctan",
     "astype",
     "avg_pool2d",
+    "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "clip",
@@ -105,6 +109,7 @@ __all__ = [
     "dropout",
     "einsum",
     "elu",
+    "embedding",
     "exp",
     "expand_dims",
     "expm1",
@@ -113,9 +118,11 @@ __all__ = [
     "gaussian_kl",
     "gelu",
     "getitem",
+    "group_norm",
     "huber",
     "kl_div",
     "l1",
+    "layer_norm",
     "leaky_relu",
     "log",
     "log1p",
@@ -138,6 +145,7 @@ __all__ = [
     "pad",
     "power",
     "prod",
+    "recurrent",
     "relu",
     "remainder",
     "reparameterise",

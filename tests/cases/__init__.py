@@ -4,7 +4,7 @@ The inputs keep away from kinks by construction (values 0.3 apart, none nearer t
 differences are right everywhere. A test fails while an op has no case here.
 """
 
-from cases import arrays, attention, convolution  # noqa: F401
+from cases import arrays, attention, convolution, normalisation, recurrence  # noqa: F401
 from cases.table import CASES, COMPOSED, OP_NAMES, Case, apart
 
 __all__ = ["BY_OP", "CASES", "COMPOSED", "OP_NAMES", "Case", "apart"]

@@ -1,0 +1,306 @@
+"""Normalisation: over a batch (Ioffe and Szegedy 2015), a layer (Ba et al. 2016) or groups (Wu and He 2018).
+
+All of them compute x̂ = (x − μ)/√(σ² + ε), y = γ·x̂ + β, and have one gradient in common: with g = γ·dL/dy,
+dL/dx = (g − mean g − x̂ · mean(g·x̂))/√(σ² + ε), the means over the elements that were normalised together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl.jit import kernel, prange
+from minidl.ops.elementwise import Result
+from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.tensor import Array, ArrayLike, op
+
+LANES = 16
+
+
+def _worth(x: Array) -> bool:
+    return x.size >= 1 << 15
+
+
+@kernel
+def add_products(a: Array, b: Array, mean_b: float, sums: Array) -> None:
+    """sums[j] += Σ a[i]·(b[i] − mean_b) over i = j, j + 16, …: 16 sums side by side, which are one vector or two."""
+    whole = a.size // LANES * LANES
+    for first in range(0, whole, LANES):
+        a_part, b_part = a[first : first + LANES], b[first : first + LANES]
+        for j in range(LANES):
+            sums[j] += a_part[j] * (b_part[j] - mean_b)
+    for i in range(whole, a.size):
+        sums[i - whole] += a[i] * (b[i] - mean_b)
+
+
+@kernel
+def add_deviations(a: Array, mean: float, square: bool, sums: Array) -> None:
+    """sums[j] += Σ (a[i] − mean), or its square, over i = j, j + 16, …"""
+    whole = a.size // LANES * LANES
+    for first in range(0, whole, LANES):
+        part = a[first : first + LANES]
+        if square:
+            for j in range(LANES):
+                sums[j] += (part[j] - mean) * (part[j] - mean)
+        else:
+            for j in range(LANES):
+                sums[j] += part[j] - mean
+    for i in range(whole, a.size):
+        d = a[i] - mean
+        sums[i - whole] += d * d if square else d
+
+
+@kernel(parallel=lambda x, mean, variance: _worth(x))
+def channel_moments(x: Array, mean: Array, variance: Array) -> None:
+    """Mean and biased variance of each channel, in two passes.   x (N, C, L), mean, variance (C) in float64"""
+    count = x.shape[0] * x.shape[2]
+    for c in prange(x.shape[1]):
+        sums = np.zeros(LANES, np.float64)
+        for n in range(x.shape[0]):
+            add_deviations(x[n, c], 0.0, False, sums)
+        mean[c] = sums.sum() / count
+        sums[:] = 0
+        for n in range(x.shape[0]):
+            add_deviations(x[n, c], mean[c], True, sums)
+        variance[c] = sums.sum() / count
+
+
+@kernel(parallel=lambda x, mean, variance, eps, weight, bias, y: _worth(x))
+def batch_norm_forward(
+    x: Array, mean: Array, variance: Array, eps: float, weight: Array, bias: Array, y: Array
+) -> None:
+    """y = γ·(x − μ)/√(σ² + ε) + β.   x, y (N, C, L), the others (C)"""
+    for c in prange(x.shape[1]):
+        centre = x.dtype.type(mean[c])
+        scale = x.dtype.type(weight[c] / math.sqrt(variance[c] + eps))
+        shift = bias[c] + x.dtype.type((np.float64(centre) - mean[c]) * scale)
+        for n in range(x.shape[0]):
+            source, target = x[n, c], y[n, c]
+            for i in range(source.size):
+                target[i] = (source[i] - centre) * scale + shift
+
+
+@kernel(parallel=lambda dy, x, mean, variance, eps, weight, training, dx, dw, db: _worth(x))
+def batch_norm_backward(
+    dy: Array, x: Array, mean: Array, variance: Array, eps: float, weight: Array, training: bool,
+    dx: Array, dw: Array, db: Array,
+) -> None:  # fmt: skip
+    """dw = Σ dy·x̂, db = Σ dy; dx as at the top of the file, or dy·γ/√(σ² + ε) unless `training`. Shapes as above."""
+    count = max(x.shape[0] * x.shape[2], 1)
+    for c in prange(x.shape[1]):
+        sums, products = np.zeros(LANES, np.float64), np.zeros(LANES, np.float64)
+        for n in range(x.shape[0]):
+            add_deviations(dy[n, c], 0.0, False, sums)
+            add_products(dy[n, c], x[n, c], mean[c], products)
+        inverse = 1 / math.sqrt(variance[c] + eps)
+        db[c], dw[c] = sums.sum(), products.sum() * inverse
+        scale = x.dtype.type(weight[c] * inverse)
+        level, slope, centre = x.dtype.type(0), x.dtype.type(0), x.dtype.type(mean[c])
+        if training:
+            slope = x.dtype.type(products.sum() * inverse * inverse / count)
+            level = x.dtype.type(sums.sum() / count - (mean[c] - np.float64(centre)) * slope)
+        for n in range(x.shape[0]):
+            source, given, target = x[n, c], dy[n, c], dx[n, c]
+            for i in range(source.size):
+                target[i] = (given[i] - level - (source[i] - centre) * slope) * scale
+
+
+@kernel(parallel=lambda x, eps, weight, bias, mean, inverse, y: _worth(x))
+def layer_norm_forward(x: Array, eps: float, weight: Array, bias: Array, mean: Array, inverse: Array, y: Array) -> None:
+    """Each row normalised: y = γ·(x − μ)/√(σ² + ε) + β.   x, y (R, D), γ, β (D); μ and 1/√(σ² + ε) (R) in float64"""
+    for r in prange(x.shape[0]):
+        sums = np.zeros(LANES, np.float64)
+        add_deviations(x[r], 0.0, False, sums)
+        mean[r] = sums.sum() / x.shape[1]
+        sums[:] = 0
+        add_deviations(x[r], mean[r], True, sums)
+        inverse[r] = 1 / math.sqrt(sums.sum() / x.shape[1] + eps)
+        source, target = x[r], y[r]
+        centre, scale = mean[r], inverse[r]
+        for i in range(source.size):
+            target[i] = (source[i] - centre) * scale * weight[i] + bias[i]
+
+
+@kernel(parallel=lambda dy, x, mean, inverse, weight, dx, dw, db: _worth(x))
+def layer_norm_backward(
+    dy: Array, x: Array, mean: Array, inverse: Array, weight: Array, dx: Array, dw: Array, db: Array
+) -> None:
+    """dx as at the top of the file for each row; dw = Σ dy·x̂, db = Σ dy over the rows. Shapes as above.
+
+    The rows are parted into sums that their number fixes, so that threads do not change a bit.
+    """
+    parts = min(x.shape[0], 16)
+    sums = np.zeros((parts, 2, x.shape[1]), np.float64)
+    for part in prange(parts):
+        products, totals = sums[part, 0], sums[part, 1]
+        g = np.empty(x.shape[1], x.dtype)
+        lanes = np.empty((2, LANES), np.float64)
+        for r in range(np.int64(part) * x.shape[0] // parts, (np.int64(part) + 1) * x.shape[0] // parts):
+            source, given, target = x[r], dy[r], dx[r]
+            centre, scale = mean[r], inverse[r]
+            for i in range(source.size):
+                totals[i] += given[i]
+                products[i] += given[i] * ((source[i] - centre) * scale)
+                g[i] = given[i] * weight[i]
+            lanes[:] = 0
+            add_deviations(g, 0.0, False, lanes[0])
+            add_products(g, source, centre, lanes[1])
+            level = lanes[0].sum() / x.shape[1]
+            slope = lanes[1].sum() * scale * scale / x.shape[1]
+            for i in range(source.size):
+                target[i] = (g[i] - level - (source[i] - centre) * slope) * scale
+    for i in range(x.shape[1]):
+        product, total = 0.0, 0.0
+        for part in range(parts):
+            product += sums[part, 0, i]
+            total += sums[part, 1, i]
+        dw[i], db[i] = product, total
+
+
+def _affine(weight: ArrayLike, bias: ArrayLike, shape: tuple[int, ...], x: Array) -> tuple[Array, Array]:
+    """(weight, bias) of this shape in x's dtype: 1 and 0 where None."""
+    found = []
+    for name, value, default in (("weight", weight, np.ones), ("bias", bias, np.zeros)):
+        array = default(shape, x.dtype) if value is None else floating(value, name)
+        if array.shape != shape:
+            raise ValueError(f"expected {name} of shape {shape}, found shape {array.shape}")
+        found.append(kernel_array(array, one_dtype(x, array)))
+    return found[0], found[1]
+
+
+def _shared(run: Any) -> Any:
+    """dy → the gradients that `run` computes in one pass, once for each dy."""
+    latest: list[Any] = []
+
+    def back(dy: Array) -> Any:
+        if not latest or latest[0] is not dy:
+            latest[:] = dy, run(dy)
+        return latest[1]
+
+    return back
+
+
+@op
+def batch_norm(
+    x: ArrayLike,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: ArrayLike = None,
+    bias: ArrayLike = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Result:
+    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε).   dL/dx = γ·(dL/dy − mean dL/dy − x̂·mean(dL/dy·x̂))/√(σ² + ε)
+
+    And dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy. x (N, C, …): float; weight γ, bias β and running statistics (C,) or None.
+    If `training`, or where there are no running statistics, μ and σ² (biased) are the batch's, each channel's over all
+    its other axes, and the running ones move towards them in place: r ← (1 − momentum)·r + momentum·(batch's), the
+    variance there unbiased. Otherwise μ and σ² are the running ones, and dL/dx = γ·dL/dy/√(σ² + ε).
+    ValueError: one value per channel to take a variance of; arrays of another shape than (C,).
+    """
+    x = floating(x)
+    if x.ndim < 2:
+        raise ValueError(f"expected x (N, C, …), found shape {x.shape}")
+    channels = x.shape[1]
+    w, b = _affine(weight, bias, (channels,), x)
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if running is not None and running.shape != (channels,):
+            raise ValueError(f"expected {name} of shape {(channels,)}, found shape {running.shape}")
+    count = x.shape[0] * math.prod(x.shape[2:])
+    own = training or running_mean is None or running_var is None
+    if own and count == 1:
+        raise ValueError(f"expected more than 1 value per channel when training, found shape {x.shape}")
+    if own and not count:
+        raise ValueError(f"expected at least one value per channel to take the mean of, found shape {x.shape}")
+    flat = kernel_array(x, x.dtype).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
+    if own:
+        mean, variance = np.empty(channels, np.float64, like=flat), np.empty(channels, np.float64, like=flat)
+        channel_moments(flat, mean, variance)
+        if training and running_mean is not None and running_var is not None:
+            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+            running_var[...] = (1 - momentum) * running_var + momentum * (variance * (count / (count - 1)))
+    else:
+        mean, variance = np.array(running_mean, np.float64), np.array(running_var, np.float64)
+        if hasattr(running_mean, "recorder"):
+            mean, variance = running_mean.astype(np.float64), running_var.astype(np.float64)  # type: ignore[union-attr]
+    y: Array = np.empty_like(flat)
+    batch_norm_forward(flat, mean, variance, eps, w, b, y)
+
+    def backward(dy: Array) -> list[Array]:
+        given = kernel_array(dy, x.dtype).reshape(flat.shape)
+        dx, dw, db = np.empty_like(flat), np.empty(channels, x.dtype, like=flat), np.empty(channels, x.dtype, like=flat)
+        batch_norm_backward(given, flat, mean, variance, eps, w, own, dx, dw, db)
+        return [dx.reshape(x.shape), dw, db]
+
+    back = _shared(backward)
+    return y.reshape(x.shape), (lambda dy: back(dy)[0], None, None, lambda dy: back(dy)[1], lambda dy: back(dy)[2])
+
+
+def _normalised_rows(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, Any]:
+    """(y, dy → [dx, dw, db]) for rows (R, D), w, b (D)."""
+    rows, width = x.shape
+    mean, inverse = np.empty(rows, np.float64, like=x), np.empty(rows, np.float64, like=x)
+    y: Array = np.empty_like(x)
+    layer_norm_forward(x, eps, w, b, mean, inverse, y)
+
+    def backward(dy: Array) -> list[Array]:
+        dx, dw, db = np.empty_like(x), np.empty(width, x.dtype, like=x), np.empty(width, x.dtype, like=x)
+        layer_norm_backward(kernel_array(dy, x.dtype).reshape(x.shape), x, mean, inverse, w, dx, dw, db)
+        return [dx, dw, db]
+
+    return y, _shared(backward)
+
+
+@op
+def layer_norm(
+    x: ArrayLike, normalized_shape: Any, weight: ArrayLike = None, bias: ArrayLike = None, eps: float = 1e-5
+) -> Result:
+    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over the last axes.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε), g = γ·dL/dy
+
+    And dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ and bias β of
+    normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
+    """
+    x = floating(x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape or 0 in shape:
+        raise ValueError(f"expected x (…, *{shape}) with elements, found shape {x.shape}")
+    w, b = _affine(weight, bias, shape, x)
+    flat = kernel_array(x, x.dtype).reshape(math.prod(x.shape[: -len(shape)]), math.prod(shape))
+    y, back = _normalised_rows(flat, w.reshape(-1), b.reshape(-1), eps)
+    return y.reshape(x.shape), (
+        lambda dy: back(dy)[0].reshape(x.shape),
+        None,
+        lambda dy: back(dy)[1].reshape(shape),
+        lambda dy: back(dy)[2].reshape(shape),
+    )
+
+
+@op
+def group_norm(
+    x: ArrayLike, num_groups: int, weight: ArrayLike = None, bias: ArrayLike = None, eps: float = 1e-5
+) -> Result:
+    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over each group of channels.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
+
+    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy. x (N, C, …): float; weight γ and bias β (C,) or None.
+    ValueError: num_groups does not divide C; no elements in a group.
+    """
+    x = floating(x)
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"expected x (N, C, …) with C a multiple of {num_groups} groups, found shape {x.shape}")
+    width = math.prod(x.shape[1:]) // num_groups
+    if not width:
+        raise ValueError(f"expected groups with elements, found shape {x.shape}")
+    w, b = (a.reshape(-1, *(1,) * (x.ndim - 2)) for a in _affine(weight, bias, (x.shape[1],), x))
+    flat = kernel_array(x, x.dtype).reshape(x.shape[0] * num_groups, width)
+    xhat, back = _normalised_rows(flat, np.ones(width, x.dtype), np.zeros(width, x.dtype), eps)
+    xhat = xhat.reshape(x.shape)
+    axes = (0, *range(2, x.ndim))
+    return xhat * w + b, (
+        lambda dy: back(dy * w)[0].reshape(x.shape),
+        None,
+        lambda dy: np.sum(dy * xhat, axis=axes, dtype=np.float64),
+        lambda dy: np.sum(dy, axis=axes, dtype=np.float64),
+    )

@@ -1,0 +1,289 @@
+"""A recurrent layer over a whole sequence: plain (Elman 1990), LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho 2014).
+
+What does not depend on the state, x·W_ihᵀ + b_ih, is one matrix product for all steps and comes in as `inputs`. The
+kernels then go through time, a part of the batch in each thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.jit import kernel, prange
+from minidl.ops.elementwise import Result
+from minidl.ops.exponential import exp_float32, exp_float64
+from minidl.ops.inputs import floating, kernel_array
+from minidl.ops.linalg import TERMS, WIDTH, aligned, matmul_rows, product, worth_threads
+from minidl.tensor import Array, ArrayLike, as_array, op
+
+TANH, RELU, LSTM, GRU = range(4)
+GATES = {"tanh": (TANH, 1), "relu": (RELU, 1), "lstm": (LSTM, 4), "gru": (GRU, 3)}
+
+
+@kernel
+def sigmoid_row(x: Array) -> None:
+    """x ← 1 / (1 + e⁻ˣ), in place."""
+    if x.itemsize == 4:
+        one = np.float32(1)
+        for j in range(x.size):
+            e = exp_float32(np.float32(-abs(x[j])))
+            x[j] = (e if x[j] < 0 else one) / (one + e)
+    else:
+        for j in range(x.size):
+            e = exp_float64(np.float64(-abs(x[j])))
+            x[j] = (e if x[j] < 0 else 1.0) / (1.0 + e)
+
+
+@kernel
+def tanh_row(x: Array, y: Array) -> None:
+    """y = tanh x = ±(1 − e) / (1 + e), e = e^(−2|x|).  x and y may be the same."""
+    if x.itemsize == 4:
+        one = np.float32(1)
+        for j in range(x.size):
+            e = exp_float32(np.float32(-2) * np.float32(abs(x[j])))
+            t = (one - e) / (one + e)
+            y[j] = -t if x[j] < 0 else t
+    else:
+        for j in range(x.size):
+            e = exp_float64(-2.0 * np.float64(abs(x[j])))
+            t = (1.0 - e) / (1.0 + e)
+            y[j] = -t if x[j] < 0 else t
+
+
+@kernel
+def batch_parts(batch: int) -> int:
+    """Into how many parts the batch goes: each of about 16 sequences."""
+    return max(1, batch // 16)
+
+
+def _worth(inputs: Array, weight: Array) -> bool:
+    return worth_threads(inputs.size * weight.shape[1])
+
+
+@kernel(parallel=lambda inputs, weight, *rest: _worth(inputs, weight))
+def recurrent_forward(
+    inputs: Array, weight: Array, bias: Array, h0: Array, c0: Array, kind: int, reverse: bool, lengths: Array,
+    gates: Array, hidden: Array, before: Array, y: Array,
+) -> None:  # fmt: skip
+    """z = inputs[t] + h·Wᵀ + b, and the state after each step from it; steps from lengths[n] on change nothing.
+
+    tanh, relu: h ← f(z). LSTM: c ← σ(z_f)·c + σ(z_i)·tanh(z_g), h ← σ(z_o)·tanh(c). GRU: n = tanh(inputs_n + r·(h·W_nᵀ +
+    b_n)), h ← (1 − z)·n + z·h. inputs, gates (T, N, G·H): the gates' values; weight (G·H, H), bias (G·H), h0, c0 (N, H);
+    before (T, N, H): the state before each step; hidden: the part of GRU's n that comes from the state;
+    y (2, T + 1, N, H): h and c after each step (h 0 where it has not changed), in the last place the final ones.
+    """
+    steps, batch, size = before.shape
+    width, total = WIDTH // inputs.itemsize, weight.shape[0]
+    panels = (total + width - 1) // width
+    packed = aligned(panels * size * width, inputs)  # Wᵀ by `width` columns
+    for row in range(total):
+        at = row // width * size * width + row % width
+        for k in range(size):
+            packed[at + k * width] = weight[row, k]
+    parts = batch_parts(batch)
+    zero, one = inputs.dtype.type(0), inputs.dtype.type(1)
+    for part in prange(parts):
+        first, last = np.int64(part) * batch // parts, (np.int64(part) + 1) * batch // parts
+        rows = last - first
+        state, cell = aligned(rows * size, inputs), aligned(rows * size, inputs)
+        product_, bent = aligned(rows * total, inputs), np.empty(size, inputs.dtype)
+        for r in range(rows):
+            state[r * size : (r + 1) * size] = h0[first + r]
+            cell[r * size : (r + 1) * size] = c0[first + r]
+        for step in range(steps):
+            t = steps - 1 - step if reverse else step
+            for panel in range(panels):
+                columns = min(width, total - panel * width)
+                for k in range(0, size, TERMS):
+                    matmul_rows(
+                        state, k, size, 1, packed, (panel * size + k) * width, width,
+                        product_, panel * width, total, min(TERMS, size - k), rows, columns, k > 0,
+                    )  # fmt: skip
+            for r in range(rows):
+                n = first + r
+                h, c, z = state[r * size : (r + 1) * size], cell[r * size : (r + 1) * size], gates[t, n]
+                own, given = product_[r * total : (r + 1) * total], inputs[t, n]
+                out, cells = y[0, t, n], y[1, t, n]
+                before[t, n] = h
+                if t >= lengths[n]:
+                    out[:] = 0
+                    cells[:] = c
+                    continue
+                if kind == 3:
+                    new = hidden[t, n]
+                    for j in range(2 * size):
+                        z[j] = given[j] + own[j] + bias[j]
+                    sigmoid_row(z[: 2 * size])
+                    for j in range(size):
+                        new[j] = own[2 * size + j] + bias[2 * size + j]
+                        z[2 * size + j] = given[2 * size + j] + z[j] * new[j]
+                    tanh_row(z[2 * size :], z[2 * size :])
+                    for j in range(size):
+                        h[j] = (one - z[size + j]) * z[2 * size + j] + z[size + j] * h[j]
+                else:
+                    for j in range(total):
+                        z[j] = given[j] + own[j] + bias[j]
+                    if kind == 2:
+                        sigmoid_row(z[: 2 * size])
+                        tanh_row(z[2 * size : 3 * size], z[2 * size : 3 * size])
+                        sigmoid_row(z[3 * size :])
+                        for j in range(size):
+                            c[j] = z[size + j] * c[j] + z[j] * z[2 * size + j]
+                        tanh_row(c, bent)
+                        for j in range(size):
+                            h[j] = z[3 * size + j] * bent[j]
+                    elif kind == 1:
+                        for j in range(size):
+                            z[j] = zero if z[j] < 0 else z[j]
+                            h[j] = z[j]
+                    else:
+                        tanh_row(z, z)
+                        h[:] = z
+                out[:] = h
+                cells[:] = c
+        for r in range(rows):
+            y[0, steps, first + r] = state[r * size : (r + 1) * size]
+            y[1, steps, first + r] = cell[r * size : (r + 1) * size]
+
+
+@kernel(parallel=lambda dy, gates, hidden, before, weight, *rest: _worth(gates, weight))
+def recurrent_backward(
+    dy: Array, gates: Array, hidden: Array, before: Array, weight: Array, c0: Array, y: Array, kind: int, reverse: bool,
+    lengths: Array, dz: Array, dhidden: Array, dh0: Array, dc0: Array,
+) -> None:  # fmt: skip
+    """Backwards through the steps: dz = dL/d(inputs[t]) and dhidden = dL/d(h·Wᵀ + b), both (T, N, G·H); dL/dh0, dL/dc0.
+
+    They differ in GRU's n alone. dL/dh = dy + dhidden·W of the step after.
+    """
+    steps, batch, size = before.shape
+    width, total = WIDTH // dy.itemsize, weight.shape[0]
+    flat = weight.reshape(-1)
+    parts = batch_parts(batch)
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    for part in prange(parts):
+        first, last = np.int64(part) * batch // parts, (np.int64(part) + 1) * batch // parts
+        rows = last - first
+        dstate, dcell, back = aligned(rows * size, dy), aligned(rows * size, dy), aligned(rows * total, dy)
+        bent = np.empty(size, dy.dtype)
+        for r in range(rows):
+            dstate[r * size : (r + 1) * size] = dy[0, steps, first + r]
+            dcell[r * size : (r + 1) * size] = dy[1, steps, first + r]
+        for step in range(steps):
+            t = step if reverse else steps - 1 - step
+            for r in range(rows):
+                n = first + r
+                dh, dc, z = dstate[r * size : (r + 1) * size], dcell[r * size : (r + 1) * size], gates[t, n]
+                g, own, upstream, upstream_c = dz[t, n], back[r * total : (r + 1) * total], dy[0, t, n], dy[1, t, n]
+                for j in range(size):
+                    dc[j] += upstream_c[j]
+                if t >= lengths[n]:
+                    g[:] = 0
+                    own[:] = 0
+                    dhidden[t, n] = 0
+                    continue
+                for j in range(size):
+                    dh[j] += upstream[j]
+                if kind == 2:
+                    tanh_row(y[1, t, n], bent)
+                    earlier = t + 1 if reverse else t - 1
+                    c = c0[n] if step == steps - 1 else y[1, earlier, n]
+                    for j in range(size):
+                        i, f, new, o = z[j], z[size + j], z[2 * size + j], z[3 * size + j]
+                        d = dc[j] + dh[j] * o * (one - bent[j] * bent[j])
+                        g[j] = d * new * i * (one - i)
+                        g[size + j] = d * c[j] * f * (one - f)
+                        g[2 * size + j] = d * i * (one - new * new)
+                        g[3 * size + j] = dh[j] * bent[j] * o * (one - o)
+                        dc[j] = d * f
+                        dh[j] = zero
+                    own[:] = g
+                elif kind == 3:
+                    h, from_state = before[t, n], hidden[t, n]
+                    for j in range(size):
+                        reset, keep, new = z[j], z[size + j], z[2 * size + j]
+                        d = dh[j] * (one - keep) * (one - new * new)
+                        g[2 * size + j] = d
+                        own[2 * size + j] = d * reset
+                        g[j] = d * from_state[j] * reset * (one - reset)
+                        g[size + j] = dh[j] * (h[j] - new) * keep * (one - keep)
+                        own[j], own[size + j] = g[j], g[size + j]
+                        dh[j] *= keep
+                elif kind == 1:
+                    for j in range(size):
+                        g[j] = zero if z[j] <= 0 else dh[j]
+                        dh[j] = zero
+                    own[:] = g
+                else:
+                    for j in range(size):
+                        g[j] = dh[j] * (one - z[j] * z[j])
+                        dh[j] = zero
+                    own[:] = g
+                dhidden[t, n] = own
+            for j in range(0, size, width):
+                for k in range(0, total, TERMS):
+                    matmul_rows(
+                        back, k, total, 1, flat, k * size + j, size, dstate, j, size,
+                        min(TERMS, total - k), rows, min(width, size - j), True,
+                    )  # fmt: skip
+        for r in range(rows):
+            dh0[first + r] = dstate[r * size : (r + 1) * size]
+            dc0[first + r] = dcell[r * size : (r + 1) * size]
+
+
+@op
+def recurrent(
+    inputs: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    h0: ArrayLike,
+    c0: ArrayLike,
+    cell: str = "lstm",
+    reverse: bool = False,
+    lengths: ArrayLike = None,
+) -> Result:
+    """y[0, t] = h after step t, y[1, t] = c, y[:, T] the final ones.   dL/dz backwards through time, dL/dW = Σₜ dL/dzᵀ·h
+
+    z = inputs[t] + h·Wᵀ + b, and h from it as `recurrent_forward` says. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
+    (G·H, H), bias (G·H,), h0, c0 (N, H): float; G = 1, 4 (LSTM: i, f, g, o) or 3 (GRU: r, z, n); y (2, T + 1, N, H).
+    cell "tanh", "relu", "lstm" or "gru". `reverse` goes from the last step to the first. lengths (N,): steps from there
+    on leave the state as it is, and y[0] there is 0.
+    """
+    x, w, b = floating(inputs, "inputs"), floating(weight, "weight"), floating(bias, "bias")
+    h, c = floating(h0, "h0"), floating(c0, "c0")
+    kind, count = GATES[cell]
+    size = w.shape[-1]
+    if x.ndim != 3 or w.shape != (count * size, size) or x.shape[2] != count * size or b.shape != (count * size,):
+        raise ValueError(
+            f"expected inputs (T, N, {count}·H), weight ({count}·H, H) and bias ({count}·H,), "
+            f"found shapes {x.shape}, {w.shape} and {b.shape}"
+        )
+    steps, batch, _ = x.shape
+    for name, state in (("h0", h), ("c0", c)):
+        if state.shape != (batch, size):
+            raise ValueError(f"expected {name} of shape {(batch, size)}, found shape {state.shape}")
+    dtype = np.result_type(x, w, b, h, c)
+    x, w, b, h, c = (kernel_array(a, dtype) for a in (x, w, b, h, c))
+    until = np.full(batch, steps, np.int64) if lengths is None else kernel_array(as_array(lengths), np.dtype(np.int64))
+    gates, before = np.empty_like(x), np.empty((steps, batch, size), dtype, like=x)
+    hidden = np.empty(before.shape if cell == "gru" else (0, 0, 0), dtype, like=x)
+    y = np.empty((2, steps + 1, batch, size), dtype, like=x)
+    recurrent_forward(x, w, b, h, c, kind, reverse, until, gates, hidden, before, y)
+    latest: list[Any] = []
+
+    def back(dy: Array) -> Any:
+        if not latest or latest[0] is not dy:
+            dz, dhidden = np.empty_like(x), np.empty_like(x)
+            dh, dc = np.empty_like(h), np.empty_like(c)
+            given = kernel_array(dy, dtype)
+            recurrent_backward(given, gates, hidden, before, w, c, y, kind, reverse, until, dz, dhidden, dh, dc)
+            latest[:] = dy, dz, dhidden.reshape(steps * batch, count * size), dh, dc
+        return latest
+
+    return y, (
+        lambda dy: back(dy)[1],
+        lambda dy: product(back(dy)[2].T, before.reshape(steps * batch, size)),
+        lambda dy: np.sum(back(dy)[2], axis=0, dtype=np.float64),
+        lambda dy: back(dy)[3],
+        lambda dy: back(dy)[4],
+    )
