@@ -53,7 +53,14 @@ class _BatchNorm(_Normalisation):
             if momentum is None:  # the mean over all batches so far
                 momentum = 1 / self.num_batches_tracked
         return ops.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum or 0.0, self.eps
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            0.0 if momentum is None else momentum,
+            self.eps,
         )
 
     def extra_repr(self) -> str:
