@@ -14,7 +14,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.tensor import Array, ArrayLike, op
+from minidl.tensor import Array, ArrayLike, as_array, op
 
 LANES = 16
 
@@ -223,9 +223,7 @@ def batch_norm(
             running_mean[...] = (1 - momentum) * running_mean + momentum * mean
             running_var[...] = (1 - momentum) * running_var + momentum * (variance * (count / (count - 1)))
     else:
-        mean, variance = np.array(running_mean, np.float64), np.array(running_var, np.float64)
-        if hasattr(running_mean, "recorder"):
-            mean, variance = running_mean.astype(np.float64), running_var.astype(np.float64)  # type: ignore[union-attr]
+        mean, variance = (as_array(r).astype(np.float64) for r in (running_mean, running_var))
     y: Array = np.empty_like(flat)
     batch_norm_forward(flat, mean, variance, eps, w, b, y)
 
@@ -258,9 +256,9 @@ def _normalised_rows(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, A
 def layer_norm(
     x: ArrayLike, normalized_shape: Any, weight: ArrayLike = None, bias: ArrayLike = None, eps: float = 1e-5
 ) -> Result:
-    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over the last axes.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε), g = γ·dL/dy
+    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over the last axes.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
 
-    And dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ and bias β of
+    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ and bias β of
     normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
     """
     x = floating(x)
