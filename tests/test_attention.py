@@ -45,7 +45,9 @@ def by_formula(q, k, v, mask=None, scale=None):
     y = np.zeros((*q.shape[:-1], v.shape[-1]))
     for n in np.ndindex(q.shape[:-2]):
         scores = q[n] @ k[n].T * (q.shape[-1] ** -0.5 if scale is None else scale)
-        scores = scores if mask is None else np.where(np.broadcast_to(mask, (*q.shape[:-2], *scores.shape))[n], scores, -inf)
+        scores = (
+            scores if mask is None else np.where(np.broadcast_to(mask, (*q.shape[:-2], *scores.shape))[n], scores, -inf)
+        )
         for i, row in enumerate(scores):
             if (row > -inf).any():
                 e = np.exp(row - row.max())

@@ -8,7 +8,10 @@ import minidl
 from minidl import Tensor
 from minidl.compiler import native, program
 
-ONCE = {"dropout", "reparameterise"}  # their cases make their generator anew in each eager call; the compiled one draws on
+ONCE = {
+    "dropout",
+    "reparameterise",
+}  # their cases make their generator anew in each eager call; the compiled one draws on
 FIRST = {case.op: case.id for case in reversed(CASES)}  # these are compiled; the others' loops run as Python
 
 

@@ -59,7 +59,9 @@ def test_a_compiled_step_draws_the_same_numbers():
 @pytest.mark.parametrize("name", ["gaussian_kl", "reparameterise"])
 def test_bad_input(name):
     fn = getattr(ops, name)
-    with pytest.raises(ValueError, match=rf"^{name}: expected mu and log_var of one shape, found \(3, 1\) and \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=rf"^{name}: expected mu and log_var of one shape, found \(3, 1\) and \(3, 4\)"
+    ):
         fn(np.zeros((3, 1)), np.zeros((3, 4)))
     with pytest.raises(TypeError, match=f"^{name}: expected log_var in float32 or float64, found int64"):
         fn(np.zeros(3), np.zeros(3, int))

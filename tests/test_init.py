@@ -182,7 +182,13 @@ def test_errors():
 
 def test_dirac_changes_nothing():
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test, not a dependency")
-    for shape, groups in (((4, 4, 3), 1), ((6, 2, 3, 5), 3), ((4, 2, 3, 3), 2), ((2, 5, 1, 4, 3), 1), ((8, 3, 2, 2), 2)):
+    for shape, groups in (
+        ((4, 4, 3), 1),
+        ((6, 2, 3, 5), 3),
+        ((4, 2, 3, 3), 2),
+        ((2, 5, 1, 4, 3), 1),
+        ((8, 3, 2, 2), 2),
+    ):
         expected = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
         np.testing.assert_array_equal(init.dirac_(np.full(shape, np.nan), groups), expected)
     for shape, groups in (((3, 3), 1), ((1,) * 6, 1), ((3, 3, 3), 2)):

@@ -154,7 +154,19 @@ def attention_backward(
         transposed_block(dy[n], first, columns, 1.0, turned)
         at = n * keys * queries + first
         matmul_strip(
-            v_flat, n * keys * values, values, 1, turned.reshape(-1), 0, width, ds_flat, at, queries, values, rows, columns
+            v_flat,
+            n * keys * values,
+            values,
+            1,
+            turned.reshape(-1),
+            0,
+            width,
+            ds_flat,
+            at,
+            queries,
+            values,
+            rows,
+            columns,
         )
         part, total = np.empty(width, q.dtype), np.zeros(width, np.float64)
         for start in range(0, rows, 16):
