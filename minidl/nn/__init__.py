@@ -20,8 +20,11 @@ from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential
 from minidl.nn.dense import Dense, Flatten
 from minidl.nn.dropout import Dropout
 from minidl.nn.module import Module
+from minidl.nn.norm import LayerNorm
+from minidl.nn.transformer import TransformerEncoderLayer
 
 __all__ = [
-    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LeakyReLU", "LogSoftmax", "Module", "ModuleDict", "ModuleList",
-    "MultiheadAttention", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init",
+    "ELU", "GELU", "Dense", "Dropout", "Flatten", "LayerNorm", "LeakyReLU", "LogSoftmax", "Module", "ModuleDict",
+    "ModuleList", "MultiheadAttention", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh", "TransformerEncoderLayer", "init",
 ]  # fmt: skip

@@ -60,6 +60,7 @@ from minidl.ops.loss import (
     nll,
     softmax_cross_entropy,
 )
+from minidl.ops.norm import layer_norm
 from minidl.ops.reduce import cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from minidl.ops.shape import (
     broadcast_to,
@@ -109,6 +110,7 @@ __all__ = [
     "huber",
     "kl_div",
     "l1",
+    "layer_norm",
     "leaky_relu",
     "log",
     "log1p",
