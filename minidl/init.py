@@ -159,7 +159,7 @@ def dirac_(tensor: T, groups: int = 1) -> T:
             f"dirac_: expected 3 to 5 axes, the first a multiple of groups={groups}, found shape {tensor.shape}"
         )
     values, each = np.zeros(tensor.shape), tensor.shape[0] // groups
-    middle = tuple(n // 2 for n in tensor.shape[2:])
+    middle: tuple[int, ...] = tuple(n // 2 for n in tensor.shape[2:])
     for group in range(groups):
         for i in range(min(each, tensor.shape[1])):
             values[(group * each + i, i, *middle)] = 1
@@ -171,7 +171,7 @@ def sparse_(tensor: T, sparsity: float, std: float = 0.01, generator: np.random.
     if tensor.ndim != 2 or not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: expected two axes and a part from 0 to 1, found {tensor.shape} and {sparsity}")
     random = generator or default_generator()
-    values = random.normal(0.0, std, tensor.shape)
+    values = np.asarray(random.normal(0.0, std, tensor.shape))
     for column in values.T:
         column[random.permutation(len(column))[: math.ceil(sparsity * len(column))]] = 0
     return _fill(tensor, values)

@@ -1,7 +1,10 @@
-"""Images from files, in the form that a model takes: pictures through Pillow, arrays from .npy and IDX."""
+"""Images from files, in the form that a model takes (pictures through Pillow, arrays from .npy and IDX), and to files."""
 
 import contextlib
+import math
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -97,3 +100,30 @@ def _grey(picture: Any) -> Any:
             clear = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     return picture.convert("L")
+
+
+def save_grid(path: str | os.PathLike[str], images: Array, columns: int = 16, gap: int = 2) -> None:
+    """Write grey images side by side, `columns` in a row, `gap` pixels apart, as a PNG.
+
+    images   (N, H, W) or (N, 1, H, W): uint8, or floats of which 0 is black and 1 white (beyond, they are clipped)
+
+    ValueError: other shapes, or no image. TypeError: other types.
+    """
+    x = images[:, 0] if images.ndim == 4 and images.shape[1] == 1 else images
+    if x.ndim != 3 or 0 in x.shape or columns < 1:
+        raise ValueError(f"save_grid: expected images (N, H, W) or (N, 1, H, W) and a column, found {images.shape}")
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise TypeError(f"save_grid: expected uint8 or floats, found {x.dtype}")
+    x = x if x.dtype == np.uint8 else np.uint8(np.clip(np.nan_to_num(x), 0, 1) * 255 + 0.5)
+    (count, height, width), across = x.shape, min(columns, len(x))
+    rows = math.ceil(count / across)
+    grid = np.full((rows, height + gap, across, width + gap), 128, np.uint8)
+    for i, image in enumerate(x):
+        grid[i // across, :height, i % across, :width] = image
+    flat = grid.reshape(rows * (height + gap), across * (width + gap))[: -gap or None, : -gap or None]
+    lines = np.pad(flat, ((0, 0), (1, 0)))  # each line begins with the number of its filter, 0 for none
+    header = struct.pack(">IIBBBBB", flat.shape[1], flat.shape[0], 8, 0, 0, 0, 0)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))

@@ -55,8 +55,17 @@ def by_formula(q, k, v, mask=None, scale=None):
     return y
 
 
-SIZES = [(1, 1, 1, 1), (2, 3, 4, 5), (17, 16, 7, 3), (33, 65, 16, 17), (65, 31, 33, 64), (64, 128, 32, 32),
-         (129, 64, 9, 65), (5, 170, 3, 2), (3, 4, 170, 2)]  # fmt: skip
+SIZES = [
+    (1, 1, 1, 1),
+    (2, 3, 4, 5),
+    (17, 16, 7, 3),
+    (33, 65, 16, 17),
+    (65, 31, 33, 64),
+    (64, 128, 32, 32),
+    (129, 64, 9, 65),
+    (5, 170, 3, 2),
+    (3, 4, 170, 2),
+]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -194,17 +203,31 @@ def test_gradients_share_one_pass_and_see_each_new_gradient():
 
 
 BAD = [
-    (ValueError, r"expected q \(…, L, E\).* found shapes \(2, 3\), \(4, 5\) and \(4, 2\)", [(2, 3), (4, 5), (4, 2)], {}),
+    (
+        ValueError,
+        r"expected q \(…, L, E\).* found shapes \(2, 3\), \(4, 5\) and \(4, 2\)",
+        [(2, 3), (4, 5), (4, 2)],
+        {},
+    ),
     (ValueError, r"found shapes \(2, 3\), \(4, 3\) and \(5, 2\)", [(2, 3), (4, 3), (5, 2)], {}),
     (ValueError, r"found shapes \(3,\), \(4, 3\) and \(4, 2\)", [(3,), (4, 3), (4, 2)], {}),
     (ValueError, r"found shapes \(2, 2, 3\), \(3, 4, 3\)", [(2, 2, 3), (3, 4, 3), (3, 4, 2)], {}),
-    (ValueError, r"attn_mask to broadcast to the scores .* = \(1, 2, 4\), found shape \(4, 2\)", None,
-     {"attn_mask": np.ones((4, 2), bool)}),
+    (
+        ValueError,
+        r"attn_mask to broadcast to the scores .* = \(1, 2, 4\), found shape \(4, 2\)",
+        None,
+        {"attn_mask": np.ones((4, 2), bool)},
+    ),
     (ValueError, r"found shape \(2, 2, 4\)", None, {"attn_mask": np.zeros((2, 2, 4))}),
     (ValueError, r"found shape \(1, 1, 2, 4\)", None, {"attn_mask": np.zeros((1, 1, 2, 4))}),
-    (ValueError, r"expected attn_mask or is_causal, found both", None, {"attn_mask": np.ones((2, 4), bool), "is_causal": True}),
+    (
+        ValueError,
+        r"expected attn_mask or is_causal, found both",
+        None,
+        {"attn_mask": np.ones((2, 4), bool), "is_causal": True},
+    ),
     (TypeError, r"expected attn_mask in float32 or float64, found int64", None, {"attn_mask": np.ones((2, 4), int)}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "message", "shapes", "how"), BAD, ids=range(len(BAD)))
@@ -224,10 +247,14 @@ def test_integers_are_refused():
 # ------------------------------------------------------------------------------------ the layer
 
 MASKS = {
-    "none": {}, "padding": {"key_padding_mask": "bool"}, "mask": {"attn_mask": "bool"},
-    "both": {"key_padding_mask": "bool", "attn_mask": "bool"}, "heads": {"attn_mask": "heads"},
-    "added": {"key_padding_mask": "float", "attn_mask": "float"}, "mixed": {"attn_mask": "float", "key_padding_mask": "bool"},
-}  # fmt: skip
+    "none": {},
+    "padding": {"key_padding_mask": "bool"},
+    "mask": {"attn_mask": "bool"},
+    "both": {"key_padding_mask": "bool", "attn_mask": "bool"},
+    "heads": {"attn_mask": "heads"},
+    "added": {"key_padding_mask": "float", "attn_mask": "float"},
+    "mixed": {"attn_mask": "float", "key_padding_mask": "bool"},
+}
 
 
 def masks(kinds, batch, queries, keys, heads):
@@ -243,7 +270,10 @@ def masks(kinds, batch, queries, keys, heads):
     return made
 
 
-LAYERS = [dict(zip(("bias", "kdim", "batch_first"), v, strict=True)) for v in itertools.product((True, False), (None, 5), (True, False))]  # fmt: skip
+LAYERS = [
+    dict(zip(("bias", "kdim", "batch_first"), v, strict=True))
+    for v in itertools.product((True, False), (None, 5), (True, False))
+]
 
 
 @oracle
@@ -361,21 +391,40 @@ def test_a_float_mask_learns():
 
 
 LAYER_BAD = [
-    (ValueError, r"expected embed_dim to be a multiple of num_heads, .* found 8 and 3", lambda: nn.MultiheadAttention(8, 3)),
+    (
+        ValueError,
+        r"expected embed_dim to be a multiple of num_heads, .* found 8 and 3",
+        lambda: nn.MultiheadAttention(8, 3),
+    ),
     (ValueError, r"found 8 and 0", lambda: nn.MultiheadAttention(8, 0)),
     (ValueError, r"probability dropout from 0 to 1, found 1.5", lambda: nn.MultiheadAttention(8, 2, 1.5)),
-]  # fmt: skip
+]
 X = np.ones((2, 3, 4), np.float32)
 CALL_BAD = [
-    (ValueError, r"expected query \(N, L, 4\), key \(N, S, 4\).*found shapes \(2, 3, 5\)", (np.ones((2, 3, 5)), X, X), {}),
+    (
+        ValueError,
+        r"expected query \(N, L, 4\), key \(N, S, 4\).*found shapes \(2, 3, 5\)",
+        (np.ones((2, 3, 5)), X, X),
+        {},
+    ),
     (ValueError, r"found shapes \(2, 3, 4\), \(1, 3, 4\)", (X, X[:1], X[:1]), {}),
     (ValueError, r"and \(2, 2, 4\)", (X, X, X[:, :2]), {}),
     (ValueError, r"found shapes \(3, 4\), \(2, 3, 4\)", (X[0], X, X), {}),
     (ValueError, r"found shapes \(4,\)", (X[0, 0],) * 3, {}),
-    (ValueError, r"key_padding_mask of shape \(2, 3\), found shape \(3, 2\)", (X, X, X), {"key_padding_mask": np.zeros((3, 2), bool)}),
-    (ValueError, r"attn_mask of shape \(3, 3\), found shape \(2, 3, 3\)", (X, X, X), {"attn_mask": np.zeros((2, 3, 3))}),
+    (
+        ValueError,
+        r"key_padding_mask of shape \(2, 3\), found shape \(3, 2\)",
+        (X, X, X),
+        {"key_padding_mask": np.zeros((3, 2), bool)},
+    ),
+    (
+        ValueError,
+        r"attn_mask of shape \(3, 3\), found shape \(2, 3, 3\)",
+        (X, X, X),
+        {"attn_mask": np.zeros((2, 3, 3))},
+    ),
     (TypeError, r"attn_mask of booleans or floats, found int64", (X, X, X), {"attn_mask": np.zeros((3, 3), int)}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "message", "act"), LAYER_BAD, ids=range(len(LAYER_BAD)))

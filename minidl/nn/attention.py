@@ -149,7 +149,7 @@ class MultiheadAttention(Module):
         self, padding: ArrayLike, mask: ArrayLike, is_causal: bool, batch: int, queries: int, keys: int
     ) -> Tensor | None:
         """Both masks as one, as `ops.scaled_dot_product_attention` takes it: (N or 1, H or 1, L or 1, S)."""
-        hidden, added = [], []
+        hidden, added = list[Tensor](), list[Tensor]()
         if mask is None and is_causal:
             mask = np.triu(np.ones((queries, keys), bool), 1)
         for name, given, shapes in (
@@ -173,8 +173,8 @@ class MultiheadAttention(Module):
         if not added:
             together = hidden[0].data if len(hidden) == 1 else hidden[0].data | hidden[1].data
             return Tensor(~together)
-        total = added[0] if len(added) == 1 else added[0] + added[1]
-        return total + _added(hidden[0].data, total.dtype) if hidden else total
+        total = added[0] if len(added) == 1 else ops.add(*added)
+        return ops.add(total, _added(hidden[0].data, total.dtype)) if hidden else total
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, num_heads={self.num_heads}" + (f", dropout={self.dropout}" if self.dropout else "")

@@ -297,7 +297,7 @@ def scaled_dot_product_attention(
     def gradient_mask(dy: Array) -> Array:
         dp = product(v, np.swapaxes(flat(dy), -1, -2))
         ds = p * (dp - np.sum(p * dp, axis=-2, keepdims=True))
-        return np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys)
+        return as_array(np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys))
 
     masked = None if attn_mask is None or as_array(attn_mask).dtype == bool else gradient_mask
     return y.reshape(*batch, queries, values), (part(1), part(2), part(3), masked)

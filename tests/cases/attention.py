@@ -58,3 +58,8 @@ for reduction in ("sum", "mean", "none"):
 EPSILON = np.random.default_rng(3).standard_normal((3, 4), np.float32)
 case("reparameterise", lambda m, s: ops.reparameterise(m, s, np.random.default_rng(3)),
      [normal(3, 4), uniform(-2, 1, 3, 4)], lambda t, m, s: m + t.exp(s / 2) * t.tensor(EPSILON))  # fmt: skip
+for name, shape in (("", 5), (" axes", (4, 5))):
+    inner = (5,) if name == "" else shape
+    case(f"layer_norm{name}", lambda x, w, b, s=shape: ops.layer_norm(x, s, w, b),
+         [normal(2, 4, 5), normal(*inner), normal(*inner)],
+         lambda t, x, w, b: t.nn.functional.layer_norm(x, w.shape, w, b))  # fmt: skip
