@@ -286,27 +286,29 @@ def conv_transpose(a: Any, x: Any, w: Any, b: Any = None) -> Any:
 
 
 def pooled(a: Any, x: Any, fn: Any, value: float) -> Any:
-    if x.ndim != 4 or a.get("dilations", [1, 1]) != [1, 1]:
-        raise NotImplementedError("two axes, and windows without gaps")
-    pads, strides, _, same = windows(a, x, a["kernel_shape"])
-    ceil = bool(a.get("ceil_mode", 0))
-    if same:
-        return fn(x, tuple(a["kernel_shape"]), strides, tuple(p for p, _ in pads), ceil)
-    return fn(padded(x, pads, value), tuple(a["kernel_shape"]), strides, 0, ceil)
+    if x.ndim != 4:
+        raise NotImplementedError("pooling over two axes only")
+    pads, strides, dilation, same = windows(a, x, a["kernel_shape"])
+    ceil, kernel = bool(a.get("ceil_mode", 0)), tuple(a["kernel_shape"])
+    if same and all(2 * p <= k for (p, _), k in zip(pads, kernel, strict=True)):
+        return fn(x, kernel, strides, tuple(p for p, _ in pads), tuple(dilation), ceil)
+    return fn(padded(x, pads, value), kernel, strides, 0, tuple(dilation), ceil)
 
 
 @node("MaxPool", of="max_pool2d")
 def max_pool(a: Any, x: Any) -> Any:
     if x.dtype.kind != "f":
         raise NotImplementedError("floats only")
-    return pooled(a, x, lambda x, k, s, p, c: ops.max_pool2d(x, k, s, p, ceil_mode=c), -np.inf)
+    return pooled(a, x, ops.max_pool2d, -np.inf)
 
 
 @node("AveragePool", of="avg_pool2d")
 def avg_pool(a: Any, x: Any) -> Any:
     counted = bool(a.get("count_include_pad", 0))
 
-    def fn(x: Any, k: Any, s: Any, p: Any, c: Any) -> Any:
+    def fn(x: Any, k: Any, s: Any, p: Any, d: Any, c: Any) -> Any:
+        if d != (1, 1):
+            raise NotImplementedError("averages of windows without gaps")
         return ops.avg_pool2d(x, k, s, p, ceil_mode=c, count_include_pad=counted)
 
     pads = windows(a, x, a["kernel_shape"])[0]

@@ -18,6 +18,14 @@ INTEGERS = "a result of integers: minidl's op takes floats, or gives NumPy's pro
 DRAWN = "the mask is drawn by NumPy's old generator, which PCG64 does not repeat"
 CONSTANT = "ops.pad fills with a constant only"
 EMPTY = "the largest, the smallest and the log-sum of nothing are errors here, as NumPy's max and min"
+INDICES = "ops.max_pool2d keeps to itself where the largest values were"
+ABSENT = {  # what no op or layer of minidl does, as the adapters say it; these tests are not counted
+    "pooling over two axes only",
+    "averages of windows without gaps",
+    "two axes only",
+    "peepholes, other activations, and GRUs that reset before the product",
+    "batches first",
+}
 EXCEPTIONS = {
     "test_cumsum_2d_int32": INTEGERS,
     "test_cumsum_1d_int32_exclusive": INTEGERS,
@@ -35,6 +43,9 @@ EXCEPTIONS = {
     "test_edge_pad": CONSTANT,
     "test_reflect_pad": CONSTANT,
     "test_wrap_pad": CONSTANT,
+    "test_convtranspose_output_shape": "the padding that a wanted output needs is not the adapter's to find",
+    "test_maxpool_with_argmax_2d_precomputed_pads": INDICES,
+    "test_maxpool_with_argmax_2d_precomputed_strides": INDICES,
     "test_reduce_log_sum_exp_empty_set": EMPTY,
     "test_reduce_max_empty_set": EMPTY,
     "test_reduce_max_empty_set_bool": EMPTY,
@@ -80,14 +91,18 @@ def run(test):
 
 def test_nodes():
     tests = collect()
-    failed = {}
+    failed, absent = {}, {}
     for test in tests:
         try:
             run(test)
+        except NotImplementedError as error:
+            absent[test.name] = str(error)
         except Exception as error:
             failed[test.name] = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     unexpected = {name: why for name, why in failed.items() if name not in EXCEPTIONS}
     assert not unexpected
+    assert set(absent.values()) <= ABSENT
+    tests = [t for t in tests if t.name not in absent]
     assert set(EXCEPTIONS) & {t.name for t in tests} == set(failed), "an exception that passes is none"
     assert len(tests) > 300
     assert len(failed) <= 0.05 * len(tests)

@@ -14,8 +14,8 @@ from minidl.tensor import Array, ArrayLike, Tensor, as_array
 class _Recurrent(Module):
     """What RNN, LSTM and GRU have in common: layers, directions, states.
 
-    x (T, N, input_size), or (N, T, …) if batch_first, or (T, input_size) for one sequence. Parameters of layer k, G gates:
-    weight_ih_lk (G·H, inputs), weight_hh_lk (G·H, H), bias_ih_lk, bias_hh_lk (G·H,), with `_reverse` after it for the
+    x (T, N, input_size), or (N, T, …) if batch_first, or (T, input_size) for one sequence. Parameters of layer k with G
+    gates: weight_ih_lk (G·H, inputs), weight_hh_lk (G·H, H), bias_ih_lk, bias_hh_lk (G·H,), and `_reverse` for the
     way back; uniform on ± 1/√H. dropout: of each layer's output but the last's, in training.
     """
 
@@ -132,8 +132,8 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     """h ← f(x·W_ihᵀ + b_ih + h·W_hhᵀ + b_hh), f tanh or relu (`nonlinearity`).   (x, h0, lengths) → (y, h)
 
-    y (T, N, D·H), h (layers·D, N, H), D = 2 if bidirectional. lengths (N,): steps from there on leave the state as it is
-    and give y = 0, as PyTorch's packed sequences. ValueError: states or lengths of another shape or range.
+    y (T, N, D·H), h (layers·D, N, H), D = 2 if bidirectional. lengths (N,): steps from there on leave the state as
+    it is and give y = 0, as PyTorch's packed sequences. ValueError: states or lengths of another shape or range.
     """
 
     def __init__(self, *args: Any, nonlinearity: str = "tanh", **options: Any) -> None:
@@ -150,9 +150,9 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """i, f, o = σ(…), g = tanh(…), c ← f·c + i·g, h ← o·tanh c.   (x, (h0, c0), lengths) → (y, (h, c)); gates i, f, g, o
+    """i, f, o = σ(…), g = tanh(…), c ← f·c + i·g, h ← o·tanh c.   (x, (h0, c0), lengths) → (y, (h, c))
 
-    Shapes as `RNN`'s; c as h.
+    Gates i, f, g, o. Shapes as `RNN`'s; c as h.
     """
 
     cell, gates = "lstm", 4

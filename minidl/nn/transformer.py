@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -73,13 +73,13 @@ class TransformerEncoderLayer(Module):
 
         def attention(x: Tensor) -> Tensor:
             y, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
-            return self.dropout1(y)
+            return cast(Tensor, self.dropout1(y))
 
         def feedforward(x: Tensor) -> Tensor:
-            return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+            return cast(Tensor, self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x))))))
 
         if self.norm_first:
             x = x + attention(self.norm1(x))
             return x + feedforward(self.norm2(x))
         x = self.norm1(x + attention(x))
-        return self.norm2(x + feedforward(x))
+        return cast(Tensor, self.norm2(x + feedforward(x)))

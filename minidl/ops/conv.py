@@ -182,9 +182,9 @@ def conv_transpose2d(
 ) -> Result:
     """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
 
-    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,) or None: float;
-    y (N, O, OH, OW), OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding. ValueError: an output_padding as large as
-    both stride and dilation, nothing left of the output, groups that do not divide the channels.
+    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,)
+    or None: float; y (N, O, OH, OW), OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding. ValueError: an output_padding
+    as large as both stride and dilation, nothing left of the output, groups that do not divide the channels.
     """
     x, w, bias, dtype = _operands(x, weight, bias, "NCHW")
     s, d, p = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)

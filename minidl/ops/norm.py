@@ -256,9 +256,9 @@ def _normalised_rows(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, A
 def layer_norm(
     x: ArrayLike, normalized_shape: Any, weight: ArrayLike = None, bias: ArrayLike = None, eps: float = 1e-5
 ) -> Result:
-    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over the last axes.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
+    """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) by rows.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
 
-    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ and bias β of
+    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ, bias β of
     normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
     """
     x = floating(x)
@@ -299,6 +299,6 @@ def group_norm(
     return xhat * w + b, (
         lambda dy: back(dy * w)[0].reshape(x.shape),
         None,
-        lambda dy: np.sum(dy * xhat, axis=axes, dtype=np.float64),
-        lambda dy: np.sum(dy, axis=axes, dtype=np.float64),
+        lambda dy: as_array(np.sum(dy * xhat, axis=axes, dtype=np.float64)),
+        lambda dy: as_array(np.sum(dy, axis=axes, dtype=np.float64)),
     )

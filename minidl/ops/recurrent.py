@@ -1,4 +1,4 @@
-"""A recurrent layer over a whole sequence: plain (Elman 1990), LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho 2014).
+"""A recurrent layer over a whole sequence: plain (Elman 1990), LSTM (Hochreiter, Schmidhuber 1997) or GRU (Cho 2014).
 
 What does not depend on the state, x·W_ihᵀ + b_ih, is one matrix product for all steps and comes in as `inputs`. The
 kernels then go through time, a part of the batch in each thread.
@@ -66,11 +66,11 @@ def recurrent_forward(
     inputs: Array, weight: Array, bias: Array, h0: Array, c0: Array, kind: int, reverse: bool, lengths: Array,
     gates: Array, hidden: Array, before: Array, y: Array,
 ) -> None:  # fmt: skip
-    """z = inputs[t] + h·Wᵀ + b, and the state after each step from it; steps from lengths[n] on change nothing.
+    """z = inputs[t] + h·Wᵀ + b, and from it the state after each step; steps from lengths[n] on change nothing.
 
-    tanh, relu: h ← f(z). LSTM: c ← σ(z_f)·c + σ(z_i)·tanh(z_g), h ← σ(z_o)·tanh(c). GRU: n = tanh(inputs_n + r·(h·W_nᵀ +
-    b_n)), h ← (1 − z)·n + z·h. inputs, gates (T, N, G·H): the gates' values; weight (G·H, H), bias (G·H), h0, c0 (N, H);
-    before (T, N, H): the state before each step; hidden: the part of GRU's n that comes from the state;
+    tanh, relu: h ← f(z). LSTM: c ← σ(z_f)·c + σ(z_i)·tanh(z_g), h ← σ(z_o)·tanh(c). GRU: n = tanh(inputs_n
+    + r·(h·W_nᵀ + b_n)), h ← (1 − z)·n + z·h. inputs, gates (T, N, G·H): the gates' values; weight (G·H, H), bias (G·H),
+    h0, c0 (N, H); before (T, N, H): the state before each step; hidden: the part of GRU's n that comes from the state;
     y (2, T + 1, N, H): h and c after each step (h 0 where it has not changed), in the last place the final ones.
     """
     steps, batch, size = before.shape
@@ -242,7 +242,7 @@ def recurrent(
     reverse: bool = False,
     lengths: ArrayLike = None,
 ) -> Result:
-    """y[0, t] = h after step t, y[1, t] = c, y[:, T] the final ones.   dL/dz backwards through time, dL/dW = Σₜ dL/dzᵀ·h
+    """y[0, t] = h after step t, y[1, t] = c, y[:, T] the final ones.   dL/dW = Σₜ dL/dzᵀ·h, dL/dz back through time
 
     z = inputs[t] + h·Wᵀ + b, and h from it as `recurrent_forward` says. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
     (G·H, H), bias (G·H,), h0, c0 (N, H): float; G = 1, 4 (LSTM: i, f, g, o) or 3 (GRU: r, z, n); y (2, T + 1, N, H).
@@ -283,7 +283,7 @@ def recurrent(
     return y, (
         lambda dy: back(dy)[1],
         lambda dy: product(back(dy)[2].T, before.reshape(steps * batch, size)),
-        lambda dy: np.sum(back(dy)[2], axis=0, dtype=np.float64),
+        lambda dy: as_array(np.sum(back(dy)[2], axis=0, dtype=np.float64)),
         lambda dy: back(dy)[3],
         lambda dy: back(dy)[4],
     )
