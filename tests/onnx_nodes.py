@@ -312,7 +312,8 @@ def avg_pool(a: Any, x: Any) -> Any:
         return ops.avg_pool2d(x, k, s, p, ceil_mode=c, count_include_pad=counted)
 
     pads = windows(a, x, a["kernel_shape"])[0]
-    if any(p != q for p, q in pads) and not counted:  # divide by how many elements of x each window has
+    apart = any(p != q or 2 * p > k for (p, q), k in zip(pads, a["kernel_shape"], strict=False))
+    if apart and not counted:  # divide by how many elements of x each window has
         ones = np.ones_like(x)
         full = {**a, "count_include_pad": 1}
         return ops.divide(avg_pool(full, x), avg_pool(full, ones))

@@ -1,0 +1,46 @@
+"""LeNet on MNIST. Expect about 99 % on the test set after 3 epochs, and some ten seconds each.
+
+LeCun et al. 1998, figure 2, with today's parts: convolutions that see a little of the image and share their weights,
+each followed by a pooling that halves it, then dense layers.
+"""
+
+import time
+
+import numpy as np
+
+import minidl
+from minidl import data, nn, ops, optim
+
+EPOCHS, BATCH, PEAK = 3, 128, 3e-3
+
+minidl.manual_seed(0)
+train, test = data.load("mnist")
+model = nn.Sequential(
+    nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Flatten(), nn.Dense(400, 120), nn.ReLU(), nn.Dense(120, 84), nn.ReLU(), nn.Dense(84, 10),
+)  # fmt: skip
+loader = data.Loader(train, batch_size=BATCH, shuffle=True)
+optimizer = optim.Adam(model.parameters(), lr=PEAK)
+
+
+@minidl.compile
+def step(x, y):
+    loss = ops.softmax_cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+steps, done = EPOCHS * len(loader), 0
+for epoch in range(1, EPOCHS + 1):
+    start = time.perf_counter()
+    for x, y in loader:
+        optimizer.param_groups[0]["lr"] = PEAK * (1 - done / steps)
+        step(x, y)
+        done += 1
+    seconds = time.perf_counter() - start
+    with minidl.no_grad():
+        right = [model(x).numpy().argmax(axis=1) == y for x, y in data.Loader(test, batch_size=1000)]
+    print(f"epoch {epoch}: test accuracy {np.concatenate(right).mean():.2%}, {seconds:.1f} s")
