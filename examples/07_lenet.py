@@ -11,7 +11,7 @@ import numpy as np
 import minidl
 from minidl import data, nn, ops, optim
 
-EPOCHS, BATCH, PEAK = 3, 128, 3e-3
+EPOCHS, BATCH, PEAK = 3, 64, 2e-3
 
 minidl.manual_seed(0)
 train, test = data.load("mnist")
