@@ -1,4 +1,4 @@
-"""From which package of Python's standard library does a text come? Expect NN % of unseen files' texts, chance MM %.
+"""From which package of Python's standard library does a text come? Expect 63 % right, where the largest is 21 %.
 
 The texts are on every machine that runs Python: docstrings and comments of eight words or more, from those six packages
 that have the most of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
