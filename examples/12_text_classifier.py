@@ -1,9 +1,9 @@
-"""From which package of Python's standard library does a text come? Expect NN % of unseen files' texts, chance MM %.
+"""From which package of Python's standard library does a text come? Expect 63 % right, where the largest is 21 %.
 
-The texts are on every machine that runs Python: docstrings and comments of eight words or more, from the six packages that
-have the most of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
-tested whose neighbours were learnt; words that name a package or a module of it are struck out, or it would be too easy.
-A text is the mean of its words' learnt vectors (Joulin et al. 2017). A naive Bayes classifier stands beside it.
+The texts are on every machine that runs Python: docstrings and comments of eight words or more, from the six packages
+that have the most of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
+tested whose neighbours were learnt; words that name a package or a module of it are struck out, or it would be too
+easy. A text is the mean of its words' learnt vectors (Joulin et al. 2017). A naive Bayes classifier stands beside it.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What the kernels of attention are checked and timed on; `cases` says in which form."""
+"""What the kernels of softmax and attention are checked and timed on; `cases` says in which form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.bench.cases import Arguments, blank, case, normal
+from minidl.ops.activation import softmax_backward, softmax_forward
 from minidl.ops.attention import attention_backward, attention_forward
 
 SHAPES = [(256, 64, 64, 32), (8, 512, 512, 64)]
@@ -62,4 +63,26 @@ case(
     attention_backward, "NLSE", SHAPES, _backward_arguments, (7, 8, 9, 10),
     flops=lambda n, i, j, e: 8 * n * i * j * e, moved=lambda n, i, j, e: n * ((3 * i + 4 * j) * e + 2 * i * j),
     numpy=_backward,
+)  # fmt: skip
+
+
+def _softmax(x: Any, *out: Any) -> tuple[Any]:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return (e / e.sum(axis=1, keepdims=True),)
+
+
+case(
+    softmax_forward, "NC", [(16384, 64)],
+    lambda rng, dtype, n, c: [normal(rng, dtype, n, c), blank(dtype, n, c)], (1,),
+    flops=lambda n, c: 5 * n * c, moved=lambda n, c: 2 * n * c, numpy=_softmax,
+    torch=lambda torch, x, y: (torch.softmax(x, 1),),
+)  # fmt: skip
+case(
+    softmax_backward, "NC", [(16384, 64)],
+    lambda rng, dtype, n, c: [
+        normal(rng, dtype, n, c), _softmax(normal(rng, dtype, n, c))[0].astype(dtype), blank(dtype, n, c)
+    ], (2,),
+    flops=lambda n, c: 4 * n * c, moved=lambda n, c: 3 * n * c,
+    numpy=lambda dy, y, dx: (y * (dy - (dy * y).sum(axis=1, keepdims=True)),),
+    torch=lambda torch, dy, y, dx: (torch._softmax_backward_data(dy, y, 1, dy.dtype),),
 )  # fmt: skip

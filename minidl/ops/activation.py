@@ -8,6 +8,7 @@ import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
+from minidl.ops.exponential import exp_float32, exp_float64
 from minidl.ops.inputs import floating, kernel_array
 from minidl.tensor import Array, ArrayLike, as_array, op
 
@@ -183,25 +184,101 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
     return y, (gradient,)
 
 
-def _shifted(x: Array, dim: int) -> Array:
-    """x − max x along dim: softmax does not change, and nothing overflows."""
-    dim = np.lib.array_utils.normalize_axis_index(dim, x.ndim, "dim")
+def _along(x: Array, dim: int) -> int:
+    """`dim` from 0 on. ValueError if x is empty there."""
+    dim = int(np.lib.array_utils.normalize_axis_index(dim, x.ndim, "dim"))
     if x.shape[dim] == 0:
         raise ValueError(f"expected at least one element along dim {dim}, found shape {x.shape}")
-    return as_array(x - np.max(x, axis=dim, keepdims=True))
+    return dim
+
+
+@kernel(fma=True, parallel=lambda x, y: x.size >= 1 << 14)
+def softmax_forward(x: Array, y: Array) -> None:
+    """y[n, j] = e^(x[n, j] − max x[n]) / Σⱼ the same.   (N, C), C > 0; NaN in a row makes it NaN
+
+    The maximum and the sum (in float64) run in four chains each, which do not wait for one another.
+    """
+    count, columns = x.shape
+    whole = columns // 4 * 4
+    for t in prange((count + 15) // 16):
+        for n in range(np.int64(t) * 16, min(np.int64(t) * 16 + 16, count)):
+            x_n, y_n = x[n], y[n]
+            top = x_n[0]
+            top1, top2, top3 = top, top, top
+            for j in range(0, whole, 4):
+                top = top if x_n[j] <= top else x_n[j]
+                top1 = top1 if x_n[j + 1] <= top1 else x_n[j + 1]
+                top2 = top2 if x_n[j + 2] <= top2 else x_n[j + 2]
+                top3 = top3 if x_n[j + 3] <= top3 else x_n[j + 3]
+            for j in range(whole, columns):
+                top = top if x_n[j] <= top else x_n[j]
+            top = max(max(top, top1), max(top2, top3))
+            if x.itemsize == 4:
+                for j in range(columns):
+                    y_n[j] = exp_float32(x_n[j] - top)
+            else:
+                for j in range(columns):
+                    y_n[j] = exp_float64(x_n[j] - top)
+            total, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+            for j in range(0, whole, 4):
+                total += y_n[j]
+                total1 += y_n[j + 1]
+                total2 += y_n[j + 2]
+                total3 += y_n[j + 3]
+            for j in range(whole, columns):
+                total += y_n[j]
+            scale = x.dtype.type(1.0 / ((total + total1) + (total2 + total3)))
+            for j in range(columns):
+                y_n[j] *= scale
+
+
+@kernel(fma=True, parallel=lambda dy, y, dx: y.size >= 1 << 14)
+def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
+    """dx[n, j] = y[n, j]·(dy[n, j] − Σⱼ dy·y).   (N, C); the sum in float64, in four chains"""
+    count, columns = y.shape
+    whole = columns // 4 * 4
+    for t in prange((count + 15) // 16):
+        for n in range(np.int64(t) * 16, min(np.int64(t) * 16 + 16, count)):
+            dy_n, y_n, dx_n = dy[n], y[n], dx[n]
+            total, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+            for j in range(0, whole, 4):
+                total += dy_n[j] * y_n[j]
+                total1 += dy_n[j + 1] * y_n[j + 1]
+                total2 += dy_n[j + 2] * y_n[j + 2]
+                total3 += dy_n[j + 3] * y_n[j + 3]
+            for j in range(whole, columns):
+                total += dy_n[j] * y_n[j]
+            mean = y.dtype.type((total + total1) + (total2 + total3))
+            for j in range(columns):
+                dx_n[j] = y_n[j] * (dy_n[j] - mean)
 
 
 @op
 def softmax(x: ArrayLike, dim: int = -1) -> Result:
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ along dim.   dL/dx = y · (dL/dy − Σⱼ dL/dyⱼ·yⱼ)      x: float"""
-    e = np.exp(_shifted(floating(x), dim))
-    y = as_array(e / np.sum(e, axis=dim, keepdims=True, dtype=np.float64), dtype=e.dtype)
-    return y, (lambda dy: y * (dy - np.sum(dy * y, axis=dim, keepdims=True)),)
+    x = floating(x)
+    dim = _along(x, dim)
+    moved = np.moveaxis(x, dim, -1)
+
+    def rows(values: Array) -> Array:
+        return kernel_array(np.moveaxis(values, dim, -1), x.dtype).reshape(x.size // x.shape[dim], x.shape[dim])
+
+    y = np.empty((x.size // x.shape[dim], x.shape[dim]), x.dtype, like=x)
+    softmax_forward(rows(x), y)
+
+    def gradient(dy: Array) -> Array:
+        dx: Array = np.empty_like(y)
+        softmax_backward(rows(dy), y, dx)
+        return np.moveaxis(dx.reshape(moved.shape), -1, dim)
+
+    return np.moveaxis(y.reshape(moved.shape), -1, dim), (gradient,)
 
 
 @op
 def log_softmax(x: ArrayLike, dim: int = -1) -> Result:
     """yᵢ = xᵢ − ln Σⱼ e^xⱼ along dim.   dL/dx = dL/dy − eʸ · Σⱼ dL/dyⱼ      x: float"""
-    z = _shifted(floating(x), dim)
+    x = floating(x)
+    dim = _along(x, dim)
+    z = as_array(x - np.max(x, axis=dim, keepdims=True))
     y = as_array(z - np.log(np.sum(np.exp(z), axis=dim, keepdims=True, dtype=np.float64)), dtype=z.dtype)
     return y, (lambda dy: dy - np.exp(y) * np.sum(dy, axis=dim, keepdims=True),)

@@ -55,7 +55,7 @@ def softmax_columns(p: Array, first: int, columns: int, rows: int, top: Array, t
     for j in range(rows):
         p_j = p[j, first : first + columns]
         for i in range(columns):
-            top[i] = top[i] if p_j[i] <= top[i] else p_j[i]  # so that NaN becomes the top
+            top[i] = top[i] if p_j[i] <= top[i] else p_j[i]
     for i in range(columns):
         top[i] = zero if top[i] == lowest else top[i]
     total[:columns] = 0
