@@ -1,4 +1,4 @@
-"""Attention, GELU, softmax and a Transformer's layer, forward and backward, against PyTorch eager: medians of alternated runs.
+"""Attention, GELU, softmax and a Transformer layer, forward and backward, against PyTorch: medians, runs alternated.
 
 Usage: python benchmarks/attention.py [THREADS]      (pip install torch)
 """
