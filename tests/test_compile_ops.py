@@ -10,6 +10,7 @@ from minidl.compiler import native, program
 
 ONCE = {
     "dropout",
+    "dropout2d",
     "reparameterise",
 }  # their cases make their generator anew in each eager call; the compiled one draws on
 FIRST = {case.op: case.id for case in reversed(CASES)}  # these are compiled; the others' loops run as Python

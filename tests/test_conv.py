@@ -182,6 +182,15 @@ def test_bits_do_not_depend_on_the_number_of_threads():
         assert a.tobytes() == b.tobytes()
 
 
+def test_dropout2d_drops_whole_channels():
+    layer = nn.Dropout2d(0.4, generator=np.random.default_rng(0))
+    y = layer(np.ones((50, 20, 2, 3))).data
+    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :, :1, :1], y.shape))
+    assert set(np.unique(y).tolist()) == {0.0, 1 / (1 - 0.4)}
+    assert 0.35 < (y == 0).mean() < 0.45
+    np.testing.assert_array_equal(layer.eval()(np.ones((2, 3, 4, 4))).data, 1)
+
+
 LAYERS = {
     "Conv2d": ((4, 6, (3, 2)), {"stride": 2, "padding": 1, "groups": 2}, (2, 4, 7, 6)),
     "Conv1d": ((4, 6, 3), {"padding": "same", "bias": False}, (2, 4, 7)),
@@ -248,6 +257,8 @@ BAD = [
     (lambda: ops.adaptive_avg_pool2d(X, 0), ValueError, "output_size"),
     (lambda: ops.adaptive_avg_pool2d(X, (1, 2, 3)), ValueError, "output_size"),
     (lambda: ops.adaptive_avg_pool2d(X[:, :, :0], 1), ValueError, "an image with elements"),
+    (lambda: ops.dropout2d(X[0, 0]), ValueError, r"\(C, H, W\), found shape \(5, 6\)"),
+    (lambda: ops.dropout2d(X, 1.5), ValueError, "from 0 to 1, found 1.5"),
     (lambda: nn.Conv2d(0, 1, 3), ValueError, "Conv2d: expected in_channels"),
     (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "4 groups divide, found 4 in and 6 out"),
     (lambda: nn.Conv2d(4, 6, 3, dtype=np.int32), TypeError, "Conv2d: expected dtype float32 or float64, found int32"),

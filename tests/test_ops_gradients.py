@@ -260,7 +260,7 @@ def test_kinks(fn, inputs, expected, dtype):
 # ------------------------------------------------------------------------------- NaN and infinity
 
 TOUCHES = (50.0, -50.0, 3.0, 0.3, -0.3)
-NAN_SPREADS = ("dropout", "prod", "recurrent", "scaled_dot_product_attention")  # NaN · 0 is NaN
+NAN_SPREADS = ("dropout", "dropout2d", "prod", "recurrent", "scaled_dot_product_attention")  # NaN · 0 is NaN
 
 
 @every_case

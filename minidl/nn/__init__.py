@@ -19,7 +19,7 @@ from minidl.nn.attention import MultiheadAttention
 from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential
 from minidl.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from minidl.nn.dense import Dense, Flatten
-from minidl.nn.dropout import Dropout
+from minidl.nn.dropout import Dropout, Dropout2d
 from minidl.nn.embedding import Embedding
 from minidl.nn.module import Module
 from minidl.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
@@ -29,8 +29,7 @@ from minidl.nn.transformer import TransformerEncoderLayer
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
-    "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Embedding", "Flatten", "GroupNorm", "LayerNorm", "LeakyReLU",
-    "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "ReLU",
-    "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
-    "TransformerEncoderLayer", "init",
+    "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Dropout2d", "Embedding", "Flatten", "GroupNorm", "LayerNorm",
+    "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "ReLU",
+    "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "TransformerEncoderLayer", "init",
 ]  # fmt: skip

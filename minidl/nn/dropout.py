@@ -14,7 +14,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: expected a probability p from 0 to 1, found {p}")
+            raise ValueError(f"{type(self).__name__}: expected a probability p from 0 to 1, found {p}")
         self.p, self.generator = p, generator
 
     def forward(self, x: ArrayLike) -> Tensor:
@@ -22,3 +22,10 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """`ops.dropout2d` in training mode, nothing in evaluation: whole channels are 0, each with probability p."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.dropout2d(x, self.p, self.training, self.generator)

@@ -18,7 +18,7 @@ from minidl.ops.activation import (
 from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.conv import conv1d, conv2d, conv_transpose2d
 from minidl.ops.dense import dense, dense_relu
-from minidl.ops.dropout import dropout
+from minidl.ops.dropout import dropout, dropout2d
 from minidl.ops.einsum import einsum
 from minidl.ops.elementwise import (
     abs,
@@ -107,6 +107,7 @@ __all__ = [
     "diagonal",
     "divide",
     "dropout",
+    "dropout2d",
     "einsum",
     "elu",
     "embedding",

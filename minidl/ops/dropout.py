@@ -10,11 +10,26 @@ from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike, op
 
 
-def _uniform(generator: np.random.Generator, x: Array) -> Array:
-    """A float32 array like x from U[0, 1); in a compiled step, a new one each time."""
+def _uniform(generator: np.random.Generator, x: Array, shape: tuple[int, ...]) -> Array:
+    """A float32 array of this shape from U[0, 1); in a compiled step, whose array x is, a new one each time."""
     if hasattr(x, "recorder"):
-        return x.recorder.uniform(generator, x.shape)  # type: ignore[no-any-return]
-    return np.asarray(generator.random(x.shape, dtype=np.float32))
+        return x.recorder.uniform(generator, shape)  # type: ignore[no-any-return]
+    return np.asarray(generator.random(shape, dtype=np.float32))
+
+
+def _dropped(
+    x: Array, shape: tuple[int, ...], p: float, training: bool, generator: np.random.Generator | None
+) -> Result:
+    """x times a mask of this shape, which broadcasts."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"expected a probability p from 0 to 1, found {p}")
+    if not training or p == 0:
+        return x, (lambda dy: dy,)
+    if p == 1:
+        return x * 0, (lambda dy: dy * 0,)
+    kept = _uniform(generator or default_generator(), x, shape) >= p
+    scale = np.multiply(kept, 1 / (1 - p), dtype=x.dtype)
+    return x * scale, (lambda dy: dy * scale,)
 
 
 @op
@@ -27,12 +42,18 @@ def dropout(
     ValueError unless 0 ≤ p ≤ 1.
     """
     x = floating(x)
-    if not 0 <= p <= 1:
-        raise ValueError(f"expected a probability p from 0 to 1, found {p}")
-    if not training or p == 0:
-        return x, (lambda dy: dy,)
-    if p == 1:
-        return x * 0, (lambda dy: dy * 0,)
-    kept = _uniform(generator or default_generator(), x) >= p
-    scale = np.multiply(kept, 1 / (1 - p), dtype=x.dtype)
-    return x * scale, (lambda dy: dy * scale,)
+    return _dropped(x, x.shape, p, training, generator)
+
+
+@op
+def dropout2d(
+    x: ArrayLike, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None
+) -> Result:
+    """y = x·m / (1 − p), one m for each channel of each image.   dL/dx = dL/dy · m / (1 − p)      Tompson et al. 2015
+
+    x (N, C, H, W) or (C, H, W): float. As `dropout` otherwise.
+    """
+    x = floating(x)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"expected x (N, C, H, W) or (C, H, W), found shape {x.shape}")
+    return _dropped(x, (*x.shape[:-2], 1, 1), p, training, generator)

@@ -294,4 +294,6 @@ for reduction in ("mean", "sum", "none", "batchmean"):
              lambda t, x, y, r=reduction, g=logs: t.nn.functional.kl_div(x, y, reduction=r, log_target=g))  # fmt: skip
 case("dropout", lambda x: ops.dropout(x, 0.4, True, np.random.default_rng(3)), [normal(3, 4)])
 case("dropout off", lambda x: ops.dropout(x, 0.4, training=False), [normal(3, 4)], lambda t, x: x * 1)
+case("dropout2d", lambda x: ops.dropout2d(x, 0.4, True, np.random.default_rng(3)), [normal(2, 3, 1, 2)])
+case("dropout2d off", lambda x: ops.dropout2d(x, 0.4, training=False), [normal(3, 1, 2)], lambda t, x: x * 1)
 case("dropout all", lambda x: ops.dropout(x, 1.0), [normal(3)], lambda t, x: x * 0)
