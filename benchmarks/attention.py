@@ -1,5 +1,6 @@
-"""Attention, GELU, softmax and a Transformer's layer, forward and backward, against PyTorch eager: medians of alternated runs.
+"""Attention, GELU, softmax and a Transformer's layer, forward and backward, against PyTorch eager.
 
+Medians of alternated runs.
 Usage: python benchmarks/attention.py [THREADS]      (pip install torch)
 """
 

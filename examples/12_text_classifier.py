@@ -1,8 +1,8 @@
 """From which package of Python's standard library does a text come? Expect 63 % right, where the largest is 21 %.
 
-The texts are on every machine that runs Python: docstrings and comments of eight words or more, from those six packages
-that have the most of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
-tested whose neighbours were learnt; words that name a package or a module of it are struck out, or it would be too easy.
+The texts are on every machine that runs Python: docstrings and comments of eight words or more, from six packages that
+have many of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
+tested whose neighbours were learnt; words that name the package or its modules are struck out: too easy.
 A text is the mean of its words' learnt vectors (Joulin et al. 2017). A naive Bayes classifier stands beside it.
 """
 

@@ -1,7 +1,9 @@
 """A tiny Transformer learns to sort. Expect some 99 % of unseen rows of 12 digits sorted without a mistake.
 
 Two encoder layers read a row of digits and say, for each place, which digit stands there when the row is sorted. Every
-batch is drawn anew, so nothing can be learnt by heart: there are 10^12 rows.      Usage: python 13_transformer.py [STEPS]
+batch is drawn anew, so nothing can be learnt by heart: there are 10^12 rows.
+
+Usage: python 13_transformer.py [STEPS]
 """
 
 import sys

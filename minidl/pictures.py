@@ -1,4 +1,4 @@
-"""Images from files, in the form that a model takes (pictures through Pillow, arrays from .npy and IDX), and to files."""
+"""Images from files, in the form that a model takes: pictures through Pillow, arrays from .npy and IDX; and to a file."""
 
 import contextlib
 import math
@@ -114,7 +114,7 @@ def save_grid(path: str | os.PathLike[str], images: Array, columns: int = 16, ga
         raise ValueError(f"save_grid: expected images (N, H, W) or (N, 1, H, W) and a column, found {images.shape}")
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise TypeError(f"save_grid: expected uint8 or floats, found {x.dtype}")
-    x = x if x.dtype == np.uint8 else np.uint8(np.clip(np.nan_to_num(x), 0, 1) * 255 + 0.5)
+    x = x if x.dtype == np.uint8 else (np.clip(np.nan_to_num(x), 0, 1) * 255 + 0.5).astype(np.uint8)
     (count, height, width), across = x.shape, min(columns, len(x))
     rows = math.ceil(count / across)
     grid = np.full((rows, height + gap, across, width + gap), 128, np.uint8)

@@ -73,13 +73,13 @@ class TransformerEncoderLayer(Module):
 
         def attention(x: Tensor) -> Tensor:
             y, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
-            return self.dropout1(y)
+            return self.dropout1.forward(y)
 
         def feedforward(x: Tensor) -> Tensor:
-            return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+            return self.dropout2.forward(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
         if self.norm_first:
-            x = x + attention(self.norm1(x))
-            return x + feedforward(self.norm2(x))
-        x = self.norm1(x + attention(x))
-        return self.norm2(x + feedforward(x))
+            x = ops.add(x, attention(self.norm1(x)))
+            return ops.add(x, feedforward(self.norm2(x)))
+        x = self.norm1(ops.add(x, attention(x)))
+        return self.norm2.forward(x + feedforward(x))

@@ -125,7 +125,7 @@ def gelu_forward(x: Array, y: Array) -> None:
 
 @kernel(fma=True, parallel=lambda dy, x, dx: x.size >= 1 << 14)
 def gelu_backward(dy: Array, x: Array, dx: Array) -> None:
-    """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat arrays of one length; in float32 fitted as Φ is, on |x| ≤ 5.8."""
+    """dx = dy·(Φ(x) + x·φ(x)), φ the normal density.  Flat, of one length; in float32 a fit as Φ's, on |x| ≤ 5.8."""
     zero, half, one, end = np.float32(0), np.float32(0.5), np.float32(1), np.float32(5.8)
     for t in prange((x.size + 4095) // 4096):
         first = np.int64(t) * 4096

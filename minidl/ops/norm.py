@@ -41,6 +41,6 @@ def layer_norm(
 
     def gradient(dy: Array) -> Array:
         g = dy * w
-        return (g - mean(g) - normal * mean(g * normal)) * spread
+        return as_array((g - mean(g) - normal * mean(g * normal)) * spread)
 
     return normal * w + b, (gradient, None, lambda dy: dy * normal, lambda dy: dy)

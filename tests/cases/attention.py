@@ -29,7 +29,8 @@ def by_torch(t: Any, *inputs: Any, how: dict[str, Any]) -> Any:
 NAME = "scaled_dot_product_attention"
 for name, how in HOW.items():
     case(NAME + name, lambda q, k, v, how=how: ops.scaled_dot_product_attention(q, k, v, **how),
-         [normal(2, 3, 5), normal(2, 4, 5), normal(2, 4, 2)], lambda t, *x, how=how: by_torch(t, *x, how=how))  # fmt: skip
+         [normal(2, 3, 5), normal(2, 4, 5), normal(2, 4, 2)],
+         lambda t, *x, how=how: by_torch(t, *x, how=how))  # fmt: skip
 for name, (q, k, v) in {
     "broadcast": ((2, 1, 3, 2), (3, 2, 2), (2, 1, 2, 1)), "no batch": ((3, 2), (4, 2), (4, 3)),
     "one": ((1, 1, 1), (1, 1, 1), (1, 1, 1)), "one query": ((2, 1, 3), (2, 5, 3), (2, 5, 3)),
@@ -44,7 +45,8 @@ for causal, (queries, keys) in ((True, (5, 3)), (True, (3, 6))):
          lambda t, *x, c=causal: by_torch(t, *x, how={"is_causal": c}))  # fmt: skip
 for name, mask in (("mask", (2, 3, 4)), ("shared mask", (1, 4)), ("mask column", (3, 1))):
     case(f"{NAME} {name}", ops.scaled_dot_product_attention,
-         [normal(2, 3, 2), normal(2, 4, 2), normal(2, 4, 3), normal(*mask)], lambda t, *x: by_torch(t, *x, how={}))  # fmt: skip
+         [normal(2, 3, 2), normal(2, 4, 2), normal(2, 4, 3), normal(*mask)],
+         lambda t, *x: by_torch(t, *x, how={}))  # fmt: skip
 
 
 def divergence(t: Any, mu: Any, log_var: Any, reduction: str) -> Any:
