@@ -34,6 +34,7 @@ def warmup(progress: Progress | None = None) -> list[str]:
         _load_batch()
         for dtype in FLOATS:
             _use_kernels(dtype)
+            _use_architectures(dtype)
 
     return compile_for(everything, progress)
 
@@ -96,6 +97,25 @@ def _use_kernels(dtype: np.dtype[Any]) -> None:
         for left in (array(*a), array(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2)):
             ops.matmul(Tensor(left, requires_grad=True), Tensor(array(*b), requires_grad=True)).sum().backward()
     transpose_copy(array(1, 2, 3), array(1, 3, 2))  # which only large products need
+
+
+def _use_architectures(dtype: np.dtype[Any]) -> None:
+    """The same for the layers of images and sequences."""
+
+    def array(*shape: int) -> Tensor:
+        return Tensor(np.full(shape, 0.5, dtype), requires_grad=True)
+
+    convolutions = [nn.Conv2d(1, 2, 1, dtype=dtype), nn.Conv2d(2, 2, 1, stride=2, dtype=dtype)]
+    norms: list[nn.Module] = [nn.BatchNorm2d(2, dtype=dtype), nn.LayerNorm((2, 2), dtype=dtype)]
+    pools: list[nn.Module] = [nn.MaxPool2d(1), nn.AvgPool2d(1)]
+    nn.Sequential(*convolutions, *norms, *pools)(array(2, 1, 4, 4)).sum().backward()
+    for layer in (nn.RNN(2, 2, dtype=dtype), nn.LSTM(2, 2, dtype=dtype), nn.GRU(2, 2, dtype=dtype)):
+        layer(array(1, 2, 2))[0].sum().backward()
+    nn.Embedding(2, 2, dtype=dtype)(np.array([0, 1])).sum().backward()
+    q, mask = array(2, 2, 3), np.ones((2, 2), bool)
+    for how in ({}, {"attn_mask": mask}, {"attn_mask": array(2, 2)}, {"is_causal": True}):
+        ops.scaled_dot_product_attention(q, q, q, **how).sum().backward()
+    ops.softmax(q).sum().backward()
 
 
 def _load_batch() -> None:

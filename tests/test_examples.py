@@ -72,3 +72,31 @@ def test_bench_mine():
     lines = run("../benchmarks/bench_mine.py").splitlines()
     assert lines[0].startswith("refused: relu_forward: hides_nan ")
     assert [line.split()[0] for line in lines if line.startswith("  on_threads")] == ["on_threads"] * 2
+
+
+@pytest.mark.skipif(interpreted(), reason="an epoch of MNIST takes hours where kernels are plain Python")
+def test_vae(tmp_path):
+    try:
+        data.load("mnist")
+    except data.DataError as error:
+        pytest.skip(f"no MNIST: {error}")
+    picture = tmp_path / "vae.png"
+    found = re.search(r"epoch  1: test ELBO (-\d+\.\d+) nats", run("10_vae.py", "1", str(picture)))
+    assert found
+    assert float(found[1]) > -130
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.skipif(interpreted(), reason="thirty epochs take minutes where kernels are plain Python")
+def test_text_classifier():
+    lines = run("12_text_classifier.py").splitlines()
+    largest, bayes, mine = (float(line.split()[-1].rstrip("%")) for line in lines[-3:])
+    assert mine > 2 * largest
+    assert mine > bayes - 10
+
+
+@pytest.mark.skipif(interpreted(), reason="training takes hours where kernels are plain Python")
+def test_transformer_sorts():
+    found = re.search(r"exactly sorted: (\d+\.\d)%", run("13_transformer.py", "300"))
+    assert found
+    assert float(found[1]) > 80
