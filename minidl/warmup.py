@@ -1,4 +1,4 @@
-"""Compile every kernel ahead, so that no later process waits for Numba. Not imported by `minidl` itself.
+"""Compile the kernels of dense nets ahead, so that no later process waits for Numba. Not imported by `minidl` itself.
 
 The real ops, optimizers and loader run on tiny arrays, with every kernel replaced by one that notes the types of
 its arguments and answers in plain Python. Then both builds of each kernel are compiled for the types noted:
@@ -21,7 +21,10 @@ Progress = Callable[[str, int], None]
 
 
 def warmup(progress: Progress | None = None) -> list[str]:
-    """Compile, or take from the cache, every kernel for float32 and float64: serial and, where it has one, threaded.
+    """Compile, or take from the cache, the kernels of dense nets for float32 and float64: serial and threaded.
+
+    Those of convolution, pooling, normalisation, recurrence, embedding and attention are compiled when they are first
+    used: all of them would take minutes here.
 
     progress   called before each kernel with its name, and how many there are
 
@@ -34,7 +37,6 @@ def warmup(progress: Progress | None = None) -> list[str]:
         _load_batch()
         for dtype in FLOATS:
             _use_kernels(dtype)
-            _use_architectures(dtype)
 
     return compile_for(everything, progress)
 
@@ -73,7 +75,7 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:
-    """Call every op that has kernels, and every optimizer: each kernel is met with all types of its arguments."""
+    """Call every op of dense nets that has kernels, and every optimizer: each kernel is met with all types of its arguments."""
 
     def array(*shape: int) -> Array:
         return np.full(shape, 0.5, dtype)
@@ -96,26 +98,8 @@ def _use_kernels(dtype: np.dtype[Any]) -> None:
     for a, b in (((2, 3), (3, 2)), ((2, 2, 3), (2, 3, 2)), ((2, 2, 3), (3, 2))):
         for left in (array(*a), array(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2)):
             ops.matmul(Tensor(left, requires_grad=True), Tensor(array(*b), requires_grad=True)).sum().backward()
+    ops.softmax(Tensor(array(2, 3), requires_grad=True)).sum().backward()
     transpose_copy(array(1, 2, 3), array(1, 3, 2))  # which only large products need
-
-
-def _use_architectures(dtype: np.dtype[Any]) -> None:
-    """The same for the layers of images and sequences."""
-
-    def array(*shape: int) -> Tensor:
-        return Tensor(np.full(shape, 0.5, dtype), requires_grad=True)
-
-    convolutions = [nn.Conv2d(1, 2, 1, dtype=dtype), nn.Conv2d(2, 2, 1, stride=2, dtype=dtype)]
-    norms: list[nn.Module] = [nn.BatchNorm2d(2, dtype=dtype), nn.LayerNorm((2, 2), dtype=dtype)]
-    pools: list[nn.Module] = [nn.MaxPool2d(1), nn.AvgPool2d(1)]
-    nn.Sequential(*convolutions, *norms, *pools)(array(2, 1, 4, 4)).sum().backward()
-    for layer in (nn.RNN(2, 2, dtype=dtype), nn.LSTM(2, 2, dtype=dtype), nn.GRU(2, 2, dtype=dtype)):
-        layer(array(1, 2, 2))[0].sum().backward()
-    nn.Embedding(2, 2, dtype=dtype)(np.array([0, 1])).sum().backward()
-    q, mask = array(2, 2, 3), np.ones((2, 2), bool)
-    for how in ({}, {"attn_mask": mask}, {"attn_mask": array(2, 2)}, {"is_causal": True}):
-        ops.scaled_dot_product_attention(q, q, q, **how).sum().backward()
-    ops.softmax(q).sum().backward()
 
 
 def _load_batch() -> None:

@@ -85,18 +85,3 @@ def test_vae(tmp_path):
     assert found
     assert float(found[1]) > -130
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.mark.skipif(interpreted(), reason="thirty epochs take minutes where kernels are plain Python")
-def test_text_classifier():
-    lines = run("12_text_classifier.py").splitlines()
-    largest, bayes, mine = (float(line.split()[-1].rstrip("%")) for line in lines[-3:])
-    assert mine > 2 * largest
-    assert mine > bayes - 10
-
-
-@pytest.mark.skipif(interpreted(), reason="training takes hours where kernels are plain Python")
-def test_transformer_sorts():
-    found = re.search(r"exactly sorted: (\d+\.\d)%", run("13_transformer.py", "300"))
-    assert found
-    assert float(found[1]) > 80
