@@ -410,6 +410,7 @@ print(json.dumps(counts))
     assert misses == 0
 
 
+@compiled
 def test_a_kernel_that_is_jumped_to_may_be_lost_from_the_cache(tmp_path):
     code = """
 import numpy as np
@@ -428,7 +429,6 @@ print([total, sum(matmul_forward.serial.stats.cache_hits.values())])
         assert python(code, MINIDL_CACHE=str(tmp_path)) == [30, hits]
 
 
-@compiled
 def test_kernels_without_numba_and_with_every_check_agree():
     code = TRAIN + "print(json.dumps(train()[0]))"
     plain = python(code, NUMBA_DISABLE_JIT=None, NUMBA_BOUNDSCHECK=None)
