@@ -24,7 +24,7 @@ def warmup(progress: Progress | None = None) -> list[str]:
     """Compile, or take from the cache, the kernels of dense nets for float32 and float64: serial and threaded.
 
     Those of convolution, pooling, normalisation, recurrence, embedding and attention are compiled when they are first
-    used: all of them would take minutes here.
+    used: all of them would take minutes here. `compile_for` compiles those that a net of yours needs.
 
     progress   called before each kernel with its name, and how many there are
 
@@ -75,7 +75,7 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:
-    """Call every op of dense nets that has kernels, and every optimizer: each kernel is met with all types of its arguments."""
+    """Call every op of dense nets that has kernels, and every optimizer, with all types of their arguments."""
 
     def array(*shape: int) -> Array:
         return np.full(shape, 0.5, dtype)

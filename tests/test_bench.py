@@ -495,4 +495,3 @@ def test_mistakes_on_the_command_line(arguments, code, message):
 
 def test_there_is_nothing_to_time_without_a_compiler():
     assert "nothing compiled to time" in minidl_bench("relu_forward", code=1, NUMBA_DISABLE_JIT="1").stderr
-    assert measure.bench([], rounds=1, rivals=())[1] == []

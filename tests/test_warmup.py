@@ -16,16 +16,21 @@ ROOT = str(Path(minidl.__file__).parents[1])
 compiled = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
 
 WARM = """
-LATER = {"conv_kernels", "pool", "norm", "recurrent", "embedding", "exponential", "attention"}  # compiled when first used
+LATER = {"conv_kernels", "pool", "norm", "recurrent", "embedding", "attention"}  # compiled when first used
 import json
 from minidl.jit import KERNELS
 from minidl.warmup import compile_for, warmup
 told = []
 names = warmup(lambda name, total: told.append((name, total)))
 builds = {n: [len(k.serial.signatures), len(k.threaded.signatures) if k.parallel else None] for n, k in KERNELS.items()}
-ahead = [k for k in KERNELS.values() if k.__module__.split(".")[-1] not in LATER]
-inner = sorted({n for k in ahead for n in k.py_func.__code__.co_names} & {k.__name__ for k in ahead})
-print(json.dumps({"names": names, "told": told, "builds": builds, "inner": inner, "kernels": sorted(n for n, k in KERNELS.items() if k.__module__.split(".")[-1] not in LATER)}))
+def called(kernels):
+    return {n for k in kernels for n in k.py_func.__code__.co_names} & set(KERNELS)
+
+later = [k for k in KERNELS.values() if k.__module__.split(".")[-1] in LATER]
+ahead = [k for k in KERNELS.values() if k not in later]
+inner = called(ahead)
+kernels = {k.__name__ for k in ahead} - (called(later) - inner)
+print(json.dumps({"names": names, "told": told, "builds": builds, "inner": sorted(inner), "kernels": sorted(kernels)}))
 """
 AFTER = """
 import json, sys

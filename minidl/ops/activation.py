@@ -219,7 +219,8 @@ def softmax_forward(x: Array, y: Array) -> None:
             else:
                 for j in range(columns):
                     y_n[j] = exp_float64(x_n[j] - top)
-            total, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+            total = np.float64(0)
+            total1, total2, total3 = total, total, total
             for j in range(0, whole, 4):
                 total += y_n[j]
                 total1 += y_n[j + 1]
@@ -240,7 +241,8 @@ def softmax_backward(dy: Array, y: Array, dx: Array) -> None:
     for t in prange((count + 15) // 16):
         for n in range(np.int64(t) * 16, min(np.int64(t) * 16 + 16, count)):
             dy_n, y_n, dx_n = dy[n], y[n], dx[n]
-            total, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+            total = np.float64(0)
+            total1, total2, total3 = total, total, total
             for j in range(0, whole, 4):
                 total += dy_n[j] * y_n[j]
                 total1 += dy_n[j + 1] * y_n[j + 1]

@@ -30,7 +30,7 @@ def transposed_block(x: Array, first: int, count: int, factor: float, y: Array) 
             y[e, i] = times * x_i[e]
 
 
-@kernel(fma=True)
+@kernel(fma=True, linked=True)
 def matmul_strip(
     a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, c: Array, c_at: int, c_row: int,
     terms: int, rows: int, columns: int,
@@ -85,9 +85,43 @@ def softmax_columns(p: Array, first: int, columns: int, rows: int, top: Array, t
         p[j, first : first + columns] = 0
 
 
+@kernel(linked=True)
+def attend(
+    q: Array, k: Array, v: Array, bias: Array, batch: int, row: int, causal: bool, scale: float,
+    n: int, first: int, p: Array, y: Array,
+) -> None:  # fmt: skip
+    """`attention_forward` of a block of queries, from `first` on."""
+    queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
+    p_flat = p.reshape(-1)
+    columns = min(width, queries - first)
+    rows = min(keys, first + columns) if causal else keys
+    turned = np.empty((size, width), q.dtype)
+    transposed_block(q[n], first, columns, scale, turned)
+    p_n, p_at = p[n], n * keys * queries + first
+    matmul_strip(
+        k.reshape(-1), n * keys * size, size, 1, turned.reshape(-1), 0, width,
+        p_flat, p_at, queries, size, rows, columns,
+    )  # fmt: skip
+    if bias.size > 0:
+        for j in range(rows):
+            p_j = p_n[j, first : first + columns]
+            at = n * batch + first * row + j
+            for i in range(columns):
+                p_j[i] += bias[at + i * row]
+    if causal:
+        for j in range(first, rows):
+            p_n[j, first : first + min(j - first, columns)] = -np.inf
+    top, part, total = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, np.float64)
+    softmax_columns(p_n, first, columns, rows, top, total, part)
+    for j in range(0, values, width):
+        matmul_strip(
+            p_flat, p_at, 1, queries, v.reshape(-1), n * keys * values + j, values,
+            y.reshape(-1), (n * queries + first) * values + j, values, rows, columns, min(width, values - j),
+        )  # fmt: skip
+
+
 @kernel(
-    fma=True,
-    parallel=lambda q, k, v, bias, batch, row, causal, scale, p, y: worth_threads(p.size * (q.shape[2] + v.shape[2])),
+    parallel=lambda q, k, v, bias, batch, row, causal, scale, p, y: worth_threads(p.size * (q.shape[2] + v.shape[2]))
 )
 def attention_forward(
     q: Array, k: Array, v: Array, bias: Array, batch: int, row: int, causal: bool, scale: float, p: Array, y: Array
@@ -97,41 +131,67 @@ def attention_forward(
     q (N, L, E), k (N, S, E), v (N, S, F), p (N, S, L), y (N, L, F); bias flat, nothing where its size is 0. Keys
     j > i are left out where `causal`.
     """
-    queries, keys, width = q.shape[1], k.shape[1], WIDTH // q.itemsize
-    k_flat, v_flat, p_flat, y_flat = k.reshape(-1), v.reshape(-1), p.reshape(-1), y.reshape(-1)
-    blocks, size, values = (queries + width - 1) // width, q.shape[2], v.shape[2]
+    width = WIDTH // q.itemsize
+    blocks = (q.shape[1] + width - 1) // width
     for t in prange(q.shape[0] * blocks):
-        n, first = np.int64(t) // blocks, np.int64(t) % blocks * width
-        columns = min(width, queries - first)
-        rows = min(keys, first + columns) if causal else keys
-        turned = np.empty((q.shape[2], width), q.dtype)
-        transposed_block(q[n], first, columns, scale, turned)
-        p_n, p_at = p[n], n * keys * queries + first
+        attend(q, k, v, bias, batch, row, causal, scale, np.int64(t) // blocks, np.int64(t) % blocks * width, p, y)
+
+
+@kernel(linked=True)
+def attend_back(
+    dy: Array, q: Array, k: Array, v: Array, causal: bool, scale: float, p: Array, n: int, first: int,
+    ds: Array, dq: Array,
+) -> None:  # fmt: skip
+    """ds and dq of `attention_backward` for a block of queries, from `first` on."""
+    queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
+    ds_flat, factor = ds.reshape(-1), q.dtype.type(scale)
+    columns = min(width, queries - first)
+    rows = min(keys, first + columns) if causal else keys
+    turned = np.empty((values, width), q.dtype)
+    transposed_block(dy[n], first, columns, 1.0, turned)
+    at = n * keys * queries + first
+    matmul_strip(
+        v.reshape(-1), n * keys * values, values, 1, turned.reshape(-1), 0, width,
+        ds_flat, at, queries, values, rows, columns,
+    )  # fmt: skip
+    part, total = np.empty(width, q.dtype), np.zeros(width, np.float64)
+    for start in range(0, rows, 16):
+        part[:] = 0
+        for j in range(start, min(start + 16, rows)):
+            p_j, ds_j = p[n, j, first : first + columns], ds[n, j, first : first + columns]
+            for i in range(columns):
+                part[i] += p_j[i] * ds_j[i]
+        for i in range(columns):
+            total[i] += part[i]
+    for i in range(columns):
+        part[i] = total[i]
+    for j in range(rows):
+        p_j, ds_j = p[n, j, first : first + columns], ds[n, j, first : first + columns]
+        for i in range(columns):
+            ds_j[i] = factor * p_j[i] * (ds_j[i] - part[i])
+    for j in range(rows, keys):
+        ds[n, j, first : first + columns] = 0
+    for j in range(0, size, width):
         matmul_strip(
-            k_flat, n * keys * size, size, 1, turned.reshape(-1), 0, width, p_flat, p_at, queries, size, rows, columns
-        )
-        if bias.size > 0:
-            for j in range(rows):
-                p_j = p_n[j, first : first + columns]
-                at = n * batch + first * row + j
-                for i in range(columns):
-                    p_j[i] += bias[at + i * row]
-        if causal:
-            for j in range(first, rows):
-                p_n[j, first : first + min(j - first, columns)] = -np.inf
-        top, part, total = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, np.float64)
-        softmax_columns(p_n, first, columns, rows, top, total, part)
-        for j in range(0, values, width):
-            some = min(width, values - j)
-            matmul_strip(
-                p_flat, p_at, 1, queries, v_flat, n * keys * values + j, values,
-                y_flat, (n * queries + first) * values + j, values, rows, columns, some,
-            )  # fmt: skip
+            ds_flat, at, 1, queries, k.reshape(-1), n * keys * size + j, size,
+            dq.reshape(-1), (n * queries + first) * size + j, size, rows, columns, min(width, size - j),
+        )  # fmt: skip
+
+
+@kernel(linked=True)
+def weigh(weights: Array, x: Array, n: int, first: int, since: int, count: int, y: Array) -> None:
+    """y[n, j] = Σᵢ weights[n, j, i]·x[n, i] over i ≥ since, for `count` rows j from `first` on."""
+    queries, width, size = weights.shape[2], WIDTH // x.itemsize, x.shape[2]
+    at = (n * weights.shape[1] + first) * queries + since
+    for j in range(0, size, width):
+        matmul_strip(
+            weights.reshape(-1), at, queries, 1, x.reshape(-1), (n * queries + since) * size + j, size,
+            y.reshape(-1), (n * y.shape[1] + first) * size + j, size, queries - since, count, min(width, size - j),
+        )  # fmt: skip
 
 
 @kernel(
-    fma=True,
-    parallel=lambda dy, q, k, v, causal, scale, p, ds, dq, dk, dv: worth_threads(p.size * (q.shape[2] + v.shape[2])),
+    parallel=lambda dy, q, k, v, causal, scale, p, ds, dq, dk, dv: worth_threads(p.size * (q.shape[2] + v.shape[2]))
 )
 def attention_backward(
     dy: Array, q: Array, k: Array, v: Array, causal: bool, scale: float, p: Array,
@@ -141,74 +201,15 @@ def attention_backward(
 
     Shapes as for `attention_forward`; ds like p.
     """
-    queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
-    p_flat, ds_flat, q_flat, k_flat = p.reshape(-1), ds.reshape(-1), q.reshape(-1), k.reshape(-1)
-    dy_flat, dq_flat, dk_flat, dv_flat = dy.reshape(-1), dq.reshape(-1), dk.reshape(-1), dv.reshape(-1)
-    v_flat = v.reshape(-1)
-    blocks, factor = (queries + width - 1) // width, q.dtype.type(scale)
+    queries, keys, width, tall = q.shape[1], k.shape[1], WIDTH // q.itemsize, 6 * ROWS
+    blocks, parts = (queries + width - 1) // width, (keys + tall - 1) // tall
     for t in prange(q.shape[0] * blocks):
-        n, first = np.int64(t) // blocks, np.int64(t) % blocks * width
-        columns = min(width, queries - first)
-        rows = min(keys, first + columns) if causal else keys
-        turned = np.empty((values, width), q.dtype)
-        transposed_block(dy[n], first, columns, 1.0, turned)
-        at = n * keys * queries + first
-        matmul_strip(
-            v_flat,
-            n * keys * values,
-            values,
-            1,
-            turned.reshape(-1),
-            0,
-            width,
-            ds_flat,
-            at,
-            queries,
-            values,
-            rows,
-            columns,
-        )
-        part, total = np.empty(width, q.dtype), np.zeros(width, np.float64)
-        for start in range(0, rows, 16):
-            part[:] = 0
-            for j in range(start, min(start + 16, rows)):
-                p_j, ds_j = p[n, j, first : first + columns], ds[n, j, first : first + columns]
-                for i in range(columns):
-                    part[i] += p_j[i] * ds_j[i]
-            for i in range(columns):
-                total[i] += part[i]
-        part[:] = total
-        for j in range(rows):
-            p_j, ds_j = p[n, j, first : first + columns], ds[n, j, first : first + columns]
-            for i in range(columns):
-                ds_j[i] = factor * p_j[i] * (ds_j[i] - part[i])
-        for j in range(rows, keys):
-            ds[n, j, first : first + columns] = 0
-        for j in range(0, size, width):
-            some = min(width, size - j)
-            matmul_strip(
-                ds_flat, at, 1, queries, k_flat, n * keys * size + j, size,
-                dq_flat, (n * queries + first) * size + j, size, rows, columns, some,
-            )  # fmt: skip
-    tall = 6 * ROWS
-    blocks = (keys + tall - 1) // tall
-    for t in prange(q.shape[0] * blocks):
-        n, first = np.int64(t) // blocks, np.int64(t) % blocks * tall
-        rows = min(tall, keys - first)
-        since = min(first, queries) if causal else 0  # earlier queries do not see these keys
-        at, terms = (n * keys + first) * queries + since, queries - since
-        for j in range(0, size, width):
-            some = min(width, size - j)
-            matmul_strip(
-                ds_flat, at, queries, 1, q_flat, (n * queries + since) * size + j, size,
-                dk_flat, (n * keys + first) * size + j, size, terms, rows, some,
-            )  # fmt: skip
-        for j in range(0, values, width):
-            some = min(width, values - j)
-            matmul_strip(
-                p_flat, at, queries, 1, dy_flat, (n * queries + since) * values + j, values,
-                dv_flat, (n * keys + first) * values + j, values, terms, rows, some,
-            )  # fmt: skip
+        attend_back(dy, q, k, v, causal, scale, p, np.int64(t) // blocks, np.int64(t) % blocks * width, ds, dq)
+    for t in prange(q.shape[0] * parts):
+        n, first = np.int64(t) // parts, np.int64(t) % parts * tall
+        count, since = min(tall, keys - first), min(first, queries) if causal else 0  # earlier queries see no such key
+        weigh(ds, q, n, first, since, count, dk)
+        weigh(p, dy, n, first, since, count, dv)
 
 
 def _bias(mask: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, int, int]:

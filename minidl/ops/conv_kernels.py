@@ -100,13 +100,22 @@ def empty_planes(planes: Array, high: int, wide: int, geometry: Array, x: Array)
                         target[first + j * stride_w] = source[j]
 
 
-@kernel(parallel=lambda x, w, b, geometry, y: _worth(x, w, y))
-def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> None:
-    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v] · x[n, c, i·s + u·d − p, j·s + v·d − p] over c, u, v, in o's group.
+@kernel
+def copy_rows(
+    planes: Array, taps: Array, first: int, count: int, at: int, columns: int, patch: Array, apart: int
+) -> None:
+    """Row k of the patch, for k < count: `columns` numbers of the planes from `at` on, moved by taps[first + k]."""
+    for k in range(count):
+        start = at + taps[first + k]
+        source, target = planes[start : start + columns], patch[k * apart : k * apart + columns]
+        for j in range(columns):
+            target[j] = source[j]
 
-    x (N, C, H, W), w (O, C / groups, KH, KW), b (O), y (N, O, OH, OW): C order.
-    """
-    images, channels, groups = x.shape[0], x.shape[1], geometry[6]
+
+@kernel(linked=True)
+def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: int, y: Array) -> None:
+    """`conv2d_forward` of images `first` to `last`."""
+    channels, groups = x.shape[1], geometry[6]
     outputs, inside = w.shape[0] // groups, w.shape[1]
     terms = inside * w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, y, geometry)
@@ -114,138 +123,157 @@ def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> N
     width = WIDTH // y.itemsize
     length = (y.shape[2] - 1) * wide + y.shape[3]
     w_flat = w.reshape(-1)
-    parts = min(images, 64)
-    for part in prange(parts):
-        planes = aligned(geometry[0] * geometry[1] * channels * high * wide, x)
-        planes[:] = 0
-        patch, out = aligned(TERMS * width, x), aligned(w.shape[0] * length, x)
-        for n in range(np.int64(part) * images // parts, (np.int64(part) + 1) * images // parts):
-            fill_planes(x[n], planes, high, wide, geometry)
-            for g in range(groups):
-                group = g * inside * high * wide
-                for q in range(0, length, width):
-                    columns = min(width, length - q)
-                    for first in range(0, terms, TERMS):
-                        count = min(TERMS, terms - first)
-                        for k in range(count):
-                            at = group + taps[first + k] + q
-                            source, target = planes[at : at + columns], patch[k * width : k * width + columns]
-                            for j in range(columns):
-                                target[j] = source[j]
-                        matmul_rows(
-                            w_flat, g * outputs * terms + first, terms, 1, patch, 0, width,
-                            out, g * outputs * length + q, length, count, outputs, columns, first > 0,
-                        )  # fmt: skip
-            for o in range(w.shape[0]):
-                for i in range(y.shape[2]):
-                    source, target = out[o * length + i * wide :], y[n, o, i]
-                    for j in range(target.size):
-                        target[j] = source[j] + b[o]
+    planes = aligned(geometry[0] * geometry[1] * channels * high * wide, x)
+    planes[:] = 0
+    patch, out = aligned(TERMS * width, x), aligned(w.shape[0] * length, x)
+    for n in range(first, last):
+        fill_planes(x[n], planes, high, wide, geometry)
+        for g in range(groups):
+            group = g * inside * high * wide
+            for q in range(0, length, width):
+                columns = min(width, length - q)
+                for k in range(0, terms, TERMS):
+                    count = min(TERMS, terms - k)
+                    copy_rows(planes, taps, k, count, group + q, columns, patch, width)
+                    matmul_rows(
+                        w_flat, g * outputs * terms + k, terms, 1, patch, 0, width,
+                        out, g * outputs * length + q, length, count, outputs, columns, k > 0,
+                    )  # fmt: skip
+        for o in range(w.shape[0]):
+            for i in range(y.shape[2]):
+                source, target = out[o * length + i * wide :], y[n, o, i]
+                for j in range(target.size):
+                    target[j] = source[j] + b[o]
 
 
-@kernel(parallel=lambda dy, w, geometry, dx: _worth(dx, w, dy))
-def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
-    """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all (i, j, u, v) there."""
-    images, channels, groups = dx.shape[0], dx.shape[1], geometry[6]
+@kernel(parallel=lambda x, w, b, geometry, y: _worth(x, w, y))
+def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> None:
+    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v] · x[n, c, i·s + u·d − p, j·s + v·d − p] over c, u, v, in o's group.
+
+    x (N, C, H, W), w (O, C / groups, KH, KW), b (O), y (N, O, OH, OW): C order.
+    """
+    parts = min(x.shape[0], 64)
+    for t in prange(parts):
+        part = np.int64(t)
+        convolve(x, w, b, geometry, part * x.shape[0] // parts, (part + 1) * x.shape[0] // parts, y)
+
+
+@kernel(linked=True)
+def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, dx: Array) -> None:
+    """`conv2d_dx` of images `first` to `last`."""
+    channels, groups = dx.shape[1], geometry[6]
     outputs, inside, area = w.shape[0] // groups, w.shape[1], w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, dy, geometry)
     taps = tap_places(w, channels, high, wide, geometry)[0]
     width = WIDTH // dy.itemsize
     length = (dy.shape[2] - 1) * wide + dy.shape[3]
     w_flat = w.reshape(-1)
-    parts = min(images, 64)
-    for part in prange(parts):
-        planes = aligned(geometry[0] * geometry[1] * channels * high * wide, dy)
-        apart = aligned(w.shape[0] * length, dy)  # dy in rows of `wide`, 0 between them
-        apart[:] = 0
-        for n in range(np.int64(part) * images // parts, (np.int64(part) + 1) * images // parts):
-            for o in range(w.shape[0]):
-                for i in range(dy.shape[2]):
-                    source, target = dy[n, o, i], apart[o * length + i * wide :]
-                    for j in range(source.size):
-                        target[j] = source[j]
-            planes[:] = 0
-            for g in range(groups):
-                for q in range(0, length, width):
-                    columns = min(width, length - q)
-                    for first in range(0, outputs, TERMS):
-                        count = min(TERMS, outputs - first)
-                        o = g * outputs + first
-                        for tap in range(area):
-                            matmul_rows(
-                                w_flat, o * inside * area + tap, area, inside * area, apart, o * length + q, length,
-                                planes, g * inside * high * wide + taps[tap] + q, high * wide,
-                                count, inside, columns, True,
-                            )  # fmt: skip
-            empty_planes(planes, high, wide, geometry, dx[n])
+    planes = aligned(geometry[0] * geometry[1] * channels * high * wide, dy)
+    apart = aligned(w.shape[0] * length, dy)  # dy in rows of `wide`, 0 between them
+    apart[:] = 0
+    for n in range(first, last):
+        for o in range(w.shape[0]):
+            for i in range(dy.shape[2]):
+                source, target = dy[n, o, i], apart[o * length + i * wide :]
+                for j in range(source.size):
+                    target[j] = source[j]
+        planes[:] = 0
+        for g in range(groups):
+            for q in range(0, length, width):
+                columns = min(width, length - q)
+                for k in range(0, outputs, TERMS):
+                    o = g * outputs + k
+                    for tap in range(area):
+                        matmul_rows(
+                            w_flat, o * inside * area + tap, area, inside * area, apart, o * length + q, length,
+                            planes, g * inside * high * wide + taps[tap] + q, high * wide,
+                            min(TERMS, outputs - k), inside, columns, True,
+                        )  # fmt: skip
+        empty_planes(planes, high, wide, geometry, dx[n])
 
 
-@kernel
-def weight_parts(images: int) -> int:
-    """Into how many sums the images are parted: fixed by their number, so that threads do not change a bit."""
-    return min(images, 16)
+@kernel(parallel=lambda dy, w, geometry, dx: _worth(dx, w, dy))
+def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
+    """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all (i, j, u, v) there."""
+    parts = min(dx.shape[0], 64)
+    for t in prange(parts):
+        part = np.int64(t)
+        convolve_back(dy, w, geometry, part * dx.shape[0] // parts, (part + 1) * dx.shape[0] // parts, dx)
 
 
-@kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
-def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
-    """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
-
-    Images are parted into sums that their number fixes, and these are added in float64.
-    """
-    images, channels, groups = x.shape[0], x.shape[1], geometry[6]
+@kernel(linked=True)
+def convolve_images(
+    dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array, biases: Array
+) -> None:
+    """`conv2d_dw` of images `first` to `last`, dw laid out (groups, C·KH·KW, O) in `sums`; of dw only the shape."""
+    channels, groups = x.shape[1], geometry[6]
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]
     high, wide = plane_shape(dw, dy, geometry)
     taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
     width = WIDTH // dy.itemsize
     length = (dy.shape[2] - 1) * wide + dy.shape[3]
-    parts = weight_parts(images)
-    size = terms * dw.shape[0]  # of a part's sum, laid out (groups, C·KH·KW, O)
-    sums = aligned(parts * size, dy)
+    planes, patch = aligned(geometry[0] * geometry[1] * channels * high * wide, dy), aligned(terms * TERMS, dy)
+    planes[:] = 0
+    turned = aligned(length * dw.shape[0], dy)  # dy with the channels last, 0 between the rows
+    turned[:] = 0
+    column_sums = np.empty((dw.shape[0], dy.shape[3]), dy.dtype)
     sums[:] = 0
-    biases = np.zeros((dw.shape[0], parts), np.float64)
-    for part in prange(parts):
-        planes, patch = aligned(geometry[0] * geometry[1] * channels * high * wide, dy), aligned(terms * TERMS, dy)
-        planes[:] = 0
-        turned = aligned(length * dw.shape[0], dy)  # dy with the channels last, 0 between the rows
-        turned[:] = 0
-        column_sums = np.empty(dy.shape[3], dy.dtype)
-        own = np.int64(part) * size
-        for n in range(np.int64(part) * images // parts, (np.int64(part) + 1) * images // parts):
-            fill_planes(x[n], planes, high, wide, geometry)
+    biases[:] = 0
+    for n in range(first, last):
+        fill_planes(x[n], planes, high, wide, geometry)
+        column_sums[:] = 0
+        for i in range(dy.shape[2]):  # by rows, that the lines written to stay in cache
             for o in range(dw.shape[0]):
-                column_sums[:] = 0
-                for i in range(dy.shape[2]):
-                    source = dy[n, o, i]
-                    at = (o // outputs * length + i * wide) * outputs + o % outputs
-                    for j in range(source.size):
-                        turned[at + j * outputs] = source[j]
-                    for j in range(source.size):
-                        column_sums[j] += source[j]
-                for j in range(column_sums.size):
-                    biases[o, part] += column_sums[j]
-            for g in range(groups):
-                for first in range(0, length, TERMS):
-                    count = min(TERMS, length - first)
-                    for k in range(terms):
-                        at = g * inside * high * wide + taps[k] + first
-                        source, target = planes[at : at + count], patch[k * TERMS : k * TERMS + count]
-                        for j in range(count):
-                            target[j] = source[j]
-                    for o in range(0, outputs, width):
-                        matmul_rows(
-                            patch, 0, TERMS, 1, turned, (g * length + first) * outputs + o, outputs,
-                            sums, own + g * terms * outputs + o, outputs,
-                            count, terms, min(width, outputs - o), True,
-                        )  # fmt: skip
-    for o in range(dw.shape[0]):
-        db[o] = biases[o].sum()
-    total = np.zeros(size, np.float64)
-    for part in range(parts):
-        for i in range(size):
-            total[i] += sums[part * size + i]
+                source, totals = dy[n, o, i], column_sums[o]
+                at = (o // outputs * length + i * wide) * outputs + o % outputs
+                for j in range(source.size):
+                    turned[at + j * outputs] = source[j]
+                for j in range(source.size):
+                    totals[j] += source[j]
+        for o in range(dw.shape[0]):
+            for j in range(dy.shape[3]):
+                biases[o] += column_sums[o, j]
+        for g in range(groups):
+            for q in range(0, length, TERMS):
+                count = min(TERMS, length - q)
+                copy_rows(planes, taps, 0, terms, g * inside * high * wide + q, count, patch, TERMS)
+                for o in range(0, outputs, width):
+                    matmul_rows(
+                        patch, 0, TERMS, 1, turned, (g * length + q) * outputs + o, outputs,
+                        sums, g * terms * outputs + o, outputs, count, terms, min(width, outputs - o), True,
+                    )  # fmt: skip
+
+
+@kernel(linked=True)
+def add_parts(sums: Array, biases: Array, groups: int, dw: Array, db: Array) -> None:
+    """dw and db from those of the parts, as `convolve_images` leaves them."""
+    outputs = dw.shape[0] // groups
+    terms = dw.shape[1] * dw.shape[2] * dw.shape[3]
+    total, shifts = np.zeros(dw.size, np.float64), np.zeros(dw.shape[0], np.float64)
+    for part in range(sums.shape[0]):
+        for i in range(dw.size):
+            total[i] += sums[part, i]
+        for o in range(db.size):
+            shifts[o] += biases[part, o]
     dw_flat = dw.reshape(-1)
-    for g in range(groups):
-        for o in range(outputs):
-            for k in range(terms):
-                dw_flat[(g * outputs + o) * terms + k] = total[(g * terms + k) * outputs + o]
+    for o in range(dw.shape[0]):
+        db[o] = shifts[o]
+        at = o // outputs * terms * outputs + o % outputs
+        for k in range(terms):
+            dw_flat[o * terms + k] = total[at + k * outputs]
+
+
+@kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
+def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
+    """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
+
+    Images are parted into sums whose number theirs fixes, so that threads do not change a bit; float64 adds these up.
+    """
+    parts = min(x.shape[0], 16)
+    sums, biases = np.empty((parts, dw.size), dy.dtype), np.empty((parts, dw.shape[0]), np.float64)
+    for t in prange(parts):
+        part = np.int64(t)
+        first, last = part * x.shape[0] // parts, (part + 1) * x.shape[0] // parts
+        convolve_images(dy, x, geometry, first, last, dw, sums[part], biases[part])
+    add_parts(sums, biases, geometry[6], dw, db)

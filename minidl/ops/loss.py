@@ -60,7 +60,7 @@ def softmax_cross_entropy_forward(
         for j in range(1, classes):
             if not z[j] <= top:  # so that NaN becomes the top
                 top = z[j]
-        total = 0.0
+        total = np.float64(0)
         for j in range(classes):
             q[j] = math.exp(z[j] - top)
             total += q[j]
@@ -84,7 +84,7 @@ def softmax_cross_entropy_backward(
 ) -> None:
     """dlogits[n] = dlosses[n] · (p[n]·Σt − t), t the target row: (1−ε)·weight at the label plus ε/C·weight."""
     classes = p.shape[1]
-    weights = 0.0
+    weights = np.float64(0)
     for j in range(classes):
         weights += weight[j]
     for n in range(p.shape[0]):
@@ -166,7 +166,7 @@ def _weighted(
 @kernel
 def sum_of_losses(losses: Array, labels: Array, weight: Array, ignore_index: int, sums: Array) -> None:
     """sums = (Σ losses, Σ weight[label] over the labels that count), in float64."""
-    total, weights = 0.0, 0.0
+    total, weights = np.float64(0), np.float64(0)
     for n in range(losses.size):
         total += losses[n]
         if labels[n] != ignore_index:

@@ -102,7 +102,7 @@ def avg_pool2d_forward(x: Array, rows: Array, columns: Array, divisors: Array, y
     for p in prange(x.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
-                total = 0.0
+                total = np.float64(0)
                 for r in range(rows[i, 0], rows[i, 1]):
                     for q in range(columns[j, 0], columns[j, 1]):
                         total += x[p, r, q]

@@ -52,6 +52,13 @@ def tanh_row(x: Array, y: Array) -> None:
 
 
 @kernel
+def copy_row(x: Array, y: Array) -> None:
+    """y = x: two of one length."""
+    for j in range(x.size):
+        y[j] = x[j]
+
+
+@kernel
 def batch_parts(batch: int) -> int:
     """Into how many parts the batch goes: each of about 16 sequences."""
     return max(1, batch // 16)
@@ -59,6 +66,118 @@ def batch_parts(batch: int) -> int:
 
 def _worth(inputs: Array, weight: Array) -> bool:
     return worth_threads(inputs.size * weight.shape[1])
+
+
+@kernel
+def lstm_cell(z: Array, c: Array, bent: Array, h: Array) -> None:
+    """The four gates from z, in place; c ← σ(z_f)·c + σ(z_i)·tanh(z_g),  bent = tanh c,  h ← σ(z_o)·bent."""
+    size = h.size
+    sigmoid_row(z[: 2 * size])
+    tanh_row(z[2 * size : 3 * size], z[2 * size : 3 * size])
+    sigmoid_row(z[3 * size :])
+    for j in range(size):
+        c[j] = z[size + j] * c[j] + z[j] * z[2 * size + j]
+    tanh_row(c, bent)
+    for j in range(size):
+        h[j] = z[3 * size + j] * bent[j]
+
+
+@kernel
+def lstm_cell_backward(z: Array, c: Array, bent: Array, dh: Array, dc: Array, g: Array) -> None:
+    """g = dL/dz from the gates, c before and bent = tanh c after the step; dc ← dL/dc before it, dh ← 0."""
+    size = dh.size
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    for j in range(size):
+        i, f, new, o = z[j], z[size + j], z[2 * size + j], z[3 * size + j]
+        d = dc[j] + dh[j] * o * (one - bent[j] * bent[j])
+        g[j] = d * new * i * (one - i)
+        g[size + j] = d * c[j] * f * (one - f)
+        g[2 * size + j] = d * i * (one - new * new)
+        g[3 * size + j] = dh[j] * bent[j] * o * (one - o)
+        dc[j] = d * f
+        dh[j] = zero
+
+
+@kernel
+def gru_cell(given: Array, own: Array, bias: Array, z: Array, new: Array, h: Array) -> None:
+    """Gates z and new = h·W_nᵀ + b_n;  n = tanh(inputs_n + r·new),  h ← (1 − z)·n + z·h."""
+    size, one = h.size, z.dtype.type(1)
+    for j in range(2 * size):
+        z[j] = given[j] + own[j] + bias[j]
+    sigmoid_row(z[: 2 * size])
+    for j in range(size):
+        new[j] = own[2 * size + j] + bias[2 * size + j]
+        z[2 * size + j] = given[2 * size + j] + z[j] * new[j]
+    tanh_row(z[2 * size :], z[2 * size :])
+    for j in range(size):
+        h[j] = (one - z[size + j]) * z[2 * size + j] + z[size + j] * h[j]
+
+
+@kernel
+def gru_cell_backward(z: Array, h: Array, from_state: Array, dh: Array, g: Array, own: Array) -> None:
+    """g = dL/dz, own = dL/d(h·Wᵀ + b) from the gates and the state before the step; dh ← z·dh."""
+    size, one = h.size, z.dtype.type(1)
+    for j in range(size):
+        reset, keep, new = z[j], z[size + j], z[2 * size + j]
+        d = dh[j] * (one - keep) * (one - new * new)
+        g[2 * size + j] = d
+        own[2 * size + j] = d * reset
+        g[j] = d * from_state[j] * reset * (one - reset)
+        g[size + j] = dh[j] * (h[j] - new) * keep * (one - keep)
+        own[j], own[size + j] = g[j], g[size + j]
+        dh[j] *= keep
+
+
+@kernel(linked=True)
+def recur(
+    inputs: Array, packed: Array, bias: Array, h0: Array, c0: Array, kind: int, reverse: bool, lengths: Array,
+    first: int, last: int, gates: Array, hidden: Array, before: Array, y: Array,
+) -> None:  # fmt: skip
+    """`recurrent_forward` of sequences `first` to `last`. packed: Wᵀ by the columns of a panel."""
+    steps, size, total, rows = before.shape[0], before.shape[2], bias.size, last - first
+    width = WIDTH // inputs.itemsize
+    zero = inputs.dtype.type(0)
+    state, cell = aligned(rows * size, inputs), aligned(rows * size, inputs)
+    product_, bent = aligned(rows * total, inputs), np.empty(size, inputs.dtype)
+    for r in range(rows):
+        copy_row(h0[first + r], state[r * size : (r + 1) * size])
+        copy_row(c0[first + r], cell[r * size : (r + 1) * size])
+    for step in range(steps):
+        t = steps - 1 - step if reverse else step
+        for j in range(0, total, width):
+            for k in range(0, size, TERMS):
+                matmul_rows(
+                    state, k, size, 1, packed, j * size + k * width, width,
+                    product_, j, total, min(TERMS, size - k), rows, min(width, total - j), k > 0,
+                )  # fmt: skip
+        for r in range(rows):
+            n = first + r
+            h, c, z = state[r * size : (r + 1) * size], cell[r * size : (r + 1) * size], gates[t, n]
+            own, given = product_[r * total : (r + 1) * total], inputs[t, n]
+            copy_row(h, before[t, n])
+            if t >= lengths[n]:
+                y[0, t, n] = 0
+                copy_row(c, y[1, t, n])
+                continue
+            if kind == 3:
+                gru_cell(given, own, bias, z, hidden[t, n], h)
+            else:
+                for j in range(total):
+                    z[j] = given[j] + own[j] + bias[j]
+                if kind == 2:
+                    lstm_cell(z, c, bent, h)
+                elif kind == 1:
+                    for j in range(size):
+                        z[j] = zero if z[j] < 0 else z[j]
+                    copy_row(z, h)
+                else:
+                    tanh_row(z, z)
+                    copy_row(z, h)
+            copy_row(h, y[0, t, n])
+            copy_row(c, y[1, t, n])
+    for r in range(rows):
+        copy_row(state[r * size : (r + 1) * size], y[0, steps, first + r])
+        copy_row(cell[r * size : (r + 1) * size], y[1, steps, first + r])
 
 
 @kernel(parallel=lambda inputs, weight, *rest: _worth(inputs, weight))
@@ -73,78 +192,75 @@ def recurrent_forward(
     h0, c0 (N, H); before (T, N, H): the state before each step; hidden: the part of GRU's n that comes from the state;
     y (2, T + 1, N, H): h and c after each step (h 0 where it has not changed), in the last place the final ones.
     """
-    steps, batch, size = before.shape
+    batch, size = before.shape[1], before.shape[2]
     width, total = WIDTH // inputs.itemsize, weight.shape[0]
-    panels = (total + width - 1) // width
-    packed = aligned(panels * size * width, inputs)  # Wᵀ by `width` columns
+    packed = aligned((total + width - 1) // width * size * width, inputs)
     for row in range(total):
         at = row // width * size * width + row % width
         for k in range(size):
             packed[at + k * width] = weight[row, k]
     parts = batch_parts(batch)
-    zero, one = inputs.dtype.type(0), inputs.dtype.type(1)
-    for part in prange(parts):
-        first, last = np.int64(part) * batch // parts, (np.int64(part) + 1) * batch // parts
-        rows = last - first
-        state, cell = aligned(rows * size, inputs), aligned(rows * size, inputs)
-        product_, bent = aligned(rows * total, inputs), np.empty(size, inputs.dtype)
+    for t in prange(parts):
+        part = np.int64(t)
+        first, last = part * batch // parts, (part + 1) * batch // parts
+        recur(inputs, packed, bias, h0, c0, kind, reverse, lengths, first, last, gates, hidden, before, y)
+
+
+@kernel(linked=True)
+def recur_back(
+    dy: Array, gates: Array, hidden: Array, before: Array, weight: Array, c0: Array, y: Array, kind: int, reverse: bool,
+    lengths: Array, first: int, last: int, dz: Array, dhidden: Array, dh0: Array, dc0: Array,
+) -> None:  # fmt: skip
+    """`recurrent_backward` of sequences `first` to `last`."""
+    steps, size, total, rows = before.shape[0], before.shape[2], weight.shape[0], last - first
+    width = WIDTH // dy.itemsize
+    flat = weight.reshape(-1)
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    dstate, dcell, back = aligned(rows * size, dy), aligned(rows * size, dy), aligned(rows * total, dy)
+    bent = np.empty(size, dy.dtype)
+    for r in range(rows):
+        copy_row(dy[0, steps, first + r], dstate[r * size : (r + 1) * size])
+        copy_row(dy[1, steps, first + r], dcell[r * size : (r + 1) * size])
+    for step in range(steps):
+        t = step if reverse else steps - 1 - step
         for r in range(rows):
-            state[r * size : (r + 1) * size] = h0[first + r]
-            cell[r * size : (r + 1) * size] = c0[first + r]
-        for step in range(steps):
-            t = steps - 1 - step if reverse else step
-            for panel in range(panels):
-                columns = min(width, total - panel * width)
-                for k in range(0, size, TERMS):
-                    matmul_rows(
-                        state, k, size, 1, packed, (panel * size + k) * width, width,
-                        product_, panel * width, total, min(TERMS, size - k), rows, columns, k > 0,
-                    )  # fmt: skip
-            for r in range(rows):
-                n = first + r
-                h, c, z = state[r * size : (r + 1) * size], cell[r * size : (r + 1) * size], gates[t, n]
-                own, given = product_[r * total : (r + 1) * total], inputs[t, n]
-                out, cells = y[0, t, n], y[1, t, n]
-                before[t, n] = h
-                if t >= lengths[n]:
-                    out[:] = 0
-                    cells[:] = c
-                    continue
-                if kind == 3:
-                    new = hidden[t, n]
-                    for j in range(2 * size):
-                        z[j] = given[j] + own[j] + bias[j]
-                    sigmoid_row(z[: 2 * size])
-                    for j in range(size):
-                        new[j] = own[2 * size + j] + bias[2 * size + j]
-                        z[2 * size + j] = given[2 * size + j] + z[j] * new[j]
-                    tanh_row(z[2 * size :], z[2 * size :])
-                    for j in range(size):
-                        h[j] = (one - z[size + j]) * z[2 * size + j] + z[size + j] * h[j]
+            n = first + r
+            dh, dc, z = dstate[r * size : (r + 1) * size], dcell[r * size : (r + 1) * size], gates[t, n]
+            g, own, upstream, upstream_c = dz[t, n], back[r * total : (r + 1) * total], dy[0, t, n], dy[1, t, n]
+            for j in range(size):
+                dc[j] += upstream_c[j]
+            if t >= lengths[n]:
+                g[:] = 0
+                own[:] = 0
+                dhidden[t, n] = 0
+                continue
+            for j in range(size):
+                dh[j] += upstream[j]
+            if kind == 3:
+                gru_cell_backward(z, before[t, n], hidden[t, n], dh, g, own)
+            else:
+                if kind == 2:
+                    tanh_row(y[1, t, n], bent)
+                    earlier = t + 1 if reverse else t - 1
+                    lstm_cell_backward(z, c0[n] if step == steps - 1 else y[1, earlier, n], bent, dh, dc, g)
                 else:
-                    for j in range(total):
-                        z[j] = given[j] + own[j] + bias[j]
-                    if kind == 2:
-                        sigmoid_row(z[: 2 * size])
-                        tanh_row(z[2 * size : 3 * size], z[2 * size : 3 * size])
-                        sigmoid_row(z[3 * size :])
-                        for j in range(size):
-                            c[j] = z[size + j] * c[j] + z[j] * z[2 * size + j]
-                        tanh_row(c, bent)
-                        for j in range(size):
-                            h[j] = z[3 * size + j] * bent[j]
-                    elif kind == 1:
-                        for j in range(size):
-                            z[j] = zero if z[j] < 0 else z[j]
-                            h[j] = z[j]
-                    else:
-                        tanh_row(z, z)
-                        h[:] = z
-                out[:] = h
-                cells[:] = c
-        for r in range(rows):
-            y[0, steps, first + r] = state[r * size : (r + 1) * size]
-            y[1, steps, first + r] = cell[r * size : (r + 1) * size]
+                    for j in range(size):
+                        if kind == 1:
+                            g[j] = zero if z[j] <= 0 else dh[j]
+                        else:
+                            g[j] = dh[j] * (one - z[j] * z[j])
+                        dh[j] = zero
+                copy_row(g, own)
+            copy_row(own, dhidden[t, n])
+        for j in range(0, size, width):
+            for k in range(0, total, TERMS):
+                matmul_rows(
+                    back, k, total, 1, flat, k * size + j, size, dstate, j, size,
+                    min(TERMS, total - k), rows, min(width, size - j), True,
+                )  # fmt: skip
+    for r in range(rows):
+        copy_row(dstate[r * size : (r + 1) * size], dh0[first + r])
+        copy_row(dcell[r * size : (r + 1) * size], dc0[first + r])
 
 
 @kernel(parallel=lambda dy, gates, hidden, before, weight, *rest: _worth(gates, weight))
@@ -156,79 +272,14 @@ def recurrent_backward(
 
     They differ in GRU's n alone. dL/dh = dy + dhidden·W of the step after.
     """
-    steps, batch, size = before.shape
-    width, total = WIDTH // dy.itemsize, weight.shape[0]
-    flat = weight.reshape(-1)
+    batch = before.shape[1]
     parts = batch_parts(batch)
-    zero, one = dy.dtype.type(0), dy.dtype.type(1)
-    for part in prange(parts):
-        first, last = np.int64(part) * batch // parts, (np.int64(part) + 1) * batch // parts
-        rows = last - first
-        dstate, dcell, back = aligned(rows * size, dy), aligned(rows * size, dy), aligned(rows * total, dy)
-        bent = np.empty(size, dy.dtype)
-        for r in range(rows):
-            dstate[r * size : (r + 1) * size] = dy[0, steps, first + r]
-            dcell[r * size : (r + 1) * size] = dy[1, steps, first + r]
-        for step in range(steps):
-            t = step if reverse else steps - 1 - step
-            for r in range(rows):
-                n = first + r
-                dh, dc, z = dstate[r * size : (r + 1) * size], dcell[r * size : (r + 1) * size], gates[t, n]
-                g, own, upstream, upstream_c = dz[t, n], back[r * total : (r + 1) * total], dy[0, t, n], dy[1, t, n]
-                for j in range(size):
-                    dc[j] += upstream_c[j]
-                if t >= lengths[n]:
-                    g[:] = 0
-                    own[:] = 0
-                    dhidden[t, n] = 0
-                    continue
-                for j in range(size):
-                    dh[j] += upstream[j]
-                if kind == 2:
-                    tanh_row(y[1, t, n], bent)
-                    earlier = t + 1 if reverse else t - 1
-                    c = c0[n] if step == steps - 1 else y[1, earlier, n]
-                    for j in range(size):
-                        i, f, new, o = z[j], z[size + j], z[2 * size + j], z[3 * size + j]
-                        d = dc[j] + dh[j] * o * (one - bent[j] * bent[j])
-                        g[j] = d * new * i * (one - i)
-                        g[size + j] = d * c[j] * f * (one - f)
-                        g[2 * size + j] = d * i * (one - new * new)
-                        g[3 * size + j] = dh[j] * bent[j] * o * (one - o)
-                        dc[j] = d * f
-                        dh[j] = zero
-                    own[:] = g
-                elif kind == 3:
-                    h, from_state = before[t, n], hidden[t, n]
-                    for j in range(size):
-                        reset, keep, new = z[j], z[size + j], z[2 * size + j]
-                        d = dh[j] * (one - keep) * (one - new * new)
-                        g[2 * size + j] = d
-                        own[2 * size + j] = d * reset
-                        g[j] = d * from_state[j] * reset * (one - reset)
-                        g[size + j] = dh[j] * (h[j] - new) * keep * (one - keep)
-                        own[j], own[size + j] = g[j], g[size + j]
-                        dh[j] *= keep
-                elif kind == 1:
-                    for j in range(size):
-                        g[j] = zero if z[j] <= 0 else dh[j]
-                        dh[j] = zero
-                    own[:] = g
-                else:
-                    for j in range(size):
-                        g[j] = dh[j] * (one - z[j] * z[j])
-                        dh[j] = zero
-                    own[:] = g
-                dhidden[t, n] = own
-            for j in range(0, size, width):
-                for k in range(0, total, TERMS):
-                    matmul_rows(
-                        back, k, total, 1, flat, k * size + j, size, dstate, j, size,
-                        min(TERMS, total - k), rows, min(width, size - j), True,
-                    )  # fmt: skip
-        for r in range(rows):
-            dh0[first + r] = dstate[r * size : (r + 1) * size]
-            dc0[first + r] = dcell[r * size : (r + 1) * size]
+    for t in prange(parts):
+        part = np.int64(t)
+        recur_back(
+            dy, gates, hidden, before, weight, c0, y, kind, reverse, lengths,
+            part * batch // parts, (part + 1) * batch // parts, dz, dhidden, dh0, dc0,
+        )  # fmt: skip
 
 
 @op
