@@ -28,7 +28,7 @@ def cpu_name() -> str:
 
 def vector_bits() -> int:
     """How wide the vectors are for which the matrix product is emitted; 0 where it is left to LLVM."""
-    from minidl.ops.tile import vector_bytes
+    from minidl.ops.vectors import vector_bytes
 
     return 8 * vector_bytes()
 

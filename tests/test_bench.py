@@ -14,7 +14,7 @@ import pytest
 
 import minidl
 from minidl import jit
-from minidl.bench import assembly, command, measure, peak, report, rival, roofline
+from minidl.bench import assembly, command, peak, report, rival, roofline
 from minidl.bench.cases import CASES
 from minidl.bench.measure import Result, Task, bench, cases_of, variants_of
 from minidl.bench.rivals import Rivals

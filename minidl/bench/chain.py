@@ -9,12 +9,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidl.ops import tile
+from minidl.ops import vectors
 
 
 def vector_bytes() -> int:
     """How wide the vectors are: as for the matrix product, and 16 bytes where there is no tile for that."""
-    return tile.vector_bytes() or 16
+    return vectors.vector_bytes() or 16
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -69,7 +69,7 @@ def measure(threads: int, rounds: int = 5) -> Peak:
 
 
 def _flops(dtype: Any, threads: int, rounds: int) -> float:
-    from minidl.ops.tile import vector_bytes
+    from minidl.ops.vectors import vector_bytes
 
     lanes = max(vector_bytes(), 16) // dtype.itemsize
     out, count, start = np.empty(threads, dtype), 100_000, dtype.type(0.999)

@@ -13,20 +13,26 @@ from minidl.ops.inputs import floating, kernel_array
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 
-@kernel
+@kernel(parallel=lambda x, y: x.size >= 1 << 16)
 def relu_forward(x: Array, y: Array) -> None:
     """y = 0 where x < 0, else x.  Flat arrays of one length (so NaN passes through)."""
     zero = x.dtype.type(0)  # a bare 0 would make Numba compute in float64
-    for i in range(x.size):
-        y[i] = zero if x[i] < 0 else x[i]
+    for t in prange((x.size + 16383) // 16384):
+        first = np.int64(t) * 16384
+        x_t, y_t = x[first : first + 16384], y[first : first + 16384]
+        for i in range(x_t.size):
+            y_t[i] = zero if x_t[i] < 0 else x_t[i]
 
 
-@kernel
+@kernel(parallel=lambda dy, y, dx: y.size >= 1 << 16)
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:
     """dx = 0 where y <= 0, else dy.  Flat arrays of one length (so NaN passes through)."""
     zero = y.dtype.type(0)
-    for i in range(y.size):
-        dx[i] = zero if y[i] <= 0 else dy[i]
+    for t in prange((y.size + 16383) // 16384):
+        first = np.int64(t) * 16384
+        dy_t, y_t, dx_t = dy[first : first + 16384], y[first : first + 16384], dx[first : first + 16384]
+        for i in range(y_t.size):
+            dx_t[i] = zero if y_t[i] <= 0 else dy_t[i]
 
 
 @op

@@ -13,6 +13,7 @@ import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.linalg import TERMS, WIDTH, aligned, matmul_rows, worth_threads
+from minidl.ops.sums import LANES, add_deviations, lane_sum
 from minidl.tensor import Array
 
 # geometry: int64 (stride_h, stride_w, dilation_h, dilation_w, top, left, groups): what all three kernels take
@@ -48,68 +49,94 @@ def tap_places(w: Array, channels: int, high: int, wide: int, geometry: Array) -
 
 
 @kernel
+def phase_part(phase: int, stride: int, padding: int, size: int, length: int) -> tuple[int, int, int]:
+    """(first, end, i): places `first` to `end` of this phase's plane are inside the image; the first is its element i.
+
+    One dimension of `size` elements, of whose plane `length` are.
+    """
+    first = max(0, (padding - phase + stride - 1) // stride)
+    end = min(length, (size + padding - phase + stride - 1) // stride)
+    return first, max(first, end), first * stride + phase - padding
+
+
+@kernel
 def fill_planes(x: Array, planes: Array, high: int, wide: int, geometry: Array) -> None:
     """Copy an image (C, H, W) into the planes of its phases; what is padding stays as it is, 0."""
-    channels, width = x.shape[0], x.shape[2]
-    stride_h, stride_w, top, left = geometry[0], geometry[1], geometry[4], geometry[5]
-    for c in range(channels):
-        for i in range(x.shape[1]):
-            row = (i + top) // stride_h
-            if row >= high:
-                continue
-            source = x[c, i]
-            for phase in range(stride_w):
-                first = (phase - left) % stride_w  # the first column of this phase
-                at = (first + left) // stride_w
-                count = min((width - first + stride_w - 1) // stride_w, wide - at)
-                plane = ((i + top) % stride_h * stride_w + phase) * channels + c
-                start = (plane * high + row) * wide + at
-                target = planes[start : start + max(count, 0)]
-                if stride_w == 1:
-                    for j in range(target.size):
-                        target[j] = source[j]
-                else:
-                    for j in range(target.size):
-                        target[j] = source[first + j * stride_w]
+    for down in range(geometry[0]):
+        row, last_row, i = phase_part(down, geometry[0], geometry[4], x.shape[1], high)
+        for across in range(geometry[1]):
+            first, end, j = phase_part(across, geometry[1], geometry[5], x.shape[2], wide)
+            for c in range(x.shape[0]):
+                plane = ((down * geometry[1] + across) * x.shape[0] + c) * high
+                for r in range(row, last_row):
+                    target = planes[(plane + r) * wide + first : (plane + r) * wide + end]
+                    source = x[c, i + (r - row) * geometry[0], j:]
+                    if geometry[1] == 1:
+                        for q in range(target.size):
+                            target[q] = source[q]
+                    else:
+                        for q in range(target.size):
+                            target[q] = source[q * geometry[1]]
 
 
 @kernel
 def empty_planes(planes: Array, high: int, wide: int, geometry: Array, x: Array) -> None:
     """The reverse of `fill_planes`: the image (C, H, W) from the planes, 0 where they do not reach."""
-    channels, width = x.shape[0], x.shape[2]
-    stride_h, stride_w, top, left = geometry[0], geometry[1], geometry[4], geometry[5]
-    for c in range(channels):
-        for i in range(x.shape[1]):
-            row = (i + top) // stride_h
-            target = x[c, i]
-            target[:] = 0
-            if row >= high:
-                continue
-            for phase in range(stride_w):
-                first = (phase - left) % stride_w
-                at = (first + left) // stride_w
-                count = min((width - first + stride_w - 1) // stride_w, wide - at)
-                plane = ((i + top) % stride_h * stride_w + phase) * channels + c
-                start = (plane * high + row) * wide + at
-                source = planes[start : start + max(count, 0)]
-                if stride_w == 1:
-                    for j in range(source.size):
-                        target[j] = source[j]
-                else:
-                    for j in range(source.size):
-                        target[first + j * stride_w] = source[j]
+    x[:] = 0
+    for down in range(geometry[0]):
+        row, last_row, i = phase_part(down, geometry[0], geometry[4], x.shape[1], high)
+        for across in range(geometry[1]):
+            first, end, j = phase_part(across, geometry[1], geometry[5], x.shape[2], wide)
+            for c in range(x.shape[0]):
+                plane = ((down * geometry[1] + across) * x.shape[0] + c) * high
+                for r in range(row, last_row):
+                    source = planes[(plane + r) * wide + first : (plane + r) * wide + end]
+                    target = x[c, i + (r - row) * geometry[0], j:]
+                    for q in range(source.size):
+                        target[q * geometry[1]] = source[q]
 
 
-@kernel
-def copy_rows(
-    planes: Array, taps: Array, first: int, count: int, at: int, columns: int, patch: Array, apart: int
-) -> None:
-    """Row k of the patch, for k < count: `columns` numbers of the planes from `at` on, moved by taps[first + k]."""
-    for k in range(count):
-        start = at + taps[first + k]
-        source, target = planes[start : start + columns], patch[k * apart : k * apart + columns]
+@kernel(fma=True, emitted="minidl.ops.tile")
+def matmul_taps(
+    a: Array, a_at: int, a_row: int, b: Array, b_at: int, places: Array,
+    c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
+) -> None:  # fmt: skip
+    """c[i, j] = Σₖ a[i, k]·b[b_at + places[k] + j], or += if `accumulate`, for i < rows, j < columns, k < terms.
+
+    Arrays are flat: a[i, k] stands at a_at + i·a_row + k, c[i, j] at c_at + i·c_row + j.
+    """
+    sums = np.empty(columns, c.dtype)
+    for i in range(rows):
+        sums[:] = 0
+        for k in range(terms):
+            a_ik = a[a_at + i * a_row + k]
+            b_k = b[b_at + places[k] : b_at + places[k] + columns]
+            for j in range(columns):
+                sums[j] = sums[j] + a_ik * b_k[j]
+        c_i = c[c_at + i * c_row : c_at + i * c_row + columns]
         for j in range(columns):
-            target[j] = source[j]
+            c_i[j] = c_i[j] + sums[j] if accumulate else sums[j]
+
+
+@kernel(fma=True, emitted="minidl.ops.tile")
+def lane_products(
+    a: Array, a_at: int, a_row: int, a_next: int, b: Array, b_at: int, places: Array, b_next: int,
+    sums: Array, row: int, images: int, steps: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    """sums[i, j, l] += Σₙₖ a[n, i, k·lanes + l]·b[n, places[j] + k·lanes + l]  for i < rows, j < columns, k < steps.
+
+    Lanes are what 64 bytes hold: sums side by side that become one in the end. Arrays are flat: a[n, i] begins at
+    a_at + n·a_next + i·a_row, b[n] at b_at + n·b_next, sums[i, j] at (i·row + j)·lanes.
+    """
+    lanes = 64 // a.itemsize
+    for i in range(rows):
+        for j in range(columns):
+            found = sums[(i * row + j) * lanes : (i * row + j + 1) * lanes]
+            for n in range(images):
+                a_n, b_n = a[a_at + n * a_next + i * a_row :], b[b_at + n * b_next + places[j] :]
+                for k in range(0, steps * lanes, lanes):
+                    for q in range(k, k + lanes):
+                        found[q - k] = found[q - k] + a_n[q] * b_n[q]
 
 
 @kernel(linked=True)
@@ -120,24 +147,20 @@ def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: in
     terms = inside * w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, y, geometry)
     taps = tap_places(w, channels, high, wide, geometry).reshape(-1)
-    width = WIDTH // y.itemsize
+    width = 192 // y.itemsize  # what one tile covers
     length = (y.shape[2] - 1) * wide + y.shape[3]
     w_flat = w.reshape(-1)
-    planes = aligned(geometry[0] * geometry[1] * channels * high * wide, x)
+    planes, out = aligned(geometry[0] * geometry[1] * channels * high * wide, x), aligned(w.shape[0] * length, x)
     planes[:] = 0
-    patch, out = aligned(TERMS * width, x), aligned(w.shape[0] * length, x)
     for n in range(first, last):
         fill_planes(x[n], planes, high, wide, geometry)
         for g in range(groups):
-            group = g * inside * high * wide
             for q in range(0, length, width):
-                columns = min(width, length - q)
                 for k in range(0, terms, TERMS):
-                    count = min(TERMS, terms - k)
-                    copy_rows(planes, taps, k, count, group + q, columns, patch, width)
-                    matmul_rows(
-                        w_flat, g * outputs * terms + k, terms, 1, patch, 0, width,
-                        out, g * outputs * length + q, length, count, outputs, columns, k > 0,
+                    matmul_taps(
+                        w_flat, g * outputs * terms + k, terms, planes, g * inside * high * wide + q, taps[k:],
+                        out, g * outputs * length + q, length,
+                        min(TERMS, terms - k), outputs, min(width, length - q), k > 0,
                     )  # fmt: skip
         for o in range(w.shape[0]):
             for i in range(y.shape[2]):
@@ -158,6 +181,16 @@ def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> N
         convolve(x, w, b, geometry, part * x.shape[0] // parts, (part + 1) * x.shape[0] // parts, y)
 
 
+@kernel
+def spread_rows(dy: Array, first: int, count: int, apart: Array, row: int, wide: int) -> None:
+    """Channels `first` to `first + count` of dy (O, OH, OW): channel o from o·row on, in rows of `wide` numbers."""
+    for o in range(first, first + count):
+        for i in range(dy.shape[1]):
+            source, target = dy[o, i], apart[o * row + i * wide : o * row + i * wide + dy.shape[2]]
+            for j in range(target.size):
+                target[j] = source[j]
+
+
 @kernel(linked=True)
 def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, dx: Array) -> None:
     """`conv2d_dx` of images `first` to `last`."""
@@ -172,11 +205,7 @@ def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, d
     apart = aligned(w.shape[0] * length, dy)  # dy in rows of `wide`, 0 between them
     apart[:] = 0
     for n in range(first, last):
-        for o in range(w.shape[0]):
-            for i in range(dy.shape[2]):
-                source, target = dy[n, o, i], apart[o * length + i * wide :]
-                for j in range(source.size):
-                    target[j] = source[j]
+        spread_rows(dy[n], 0, w.shape[0], apart, length, wide)
         planes[:] = 0
         for g in range(groups):
             for q in range(0, length, width):
@@ -205,75 +234,65 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
 def convolve_images(
     dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array, biases: Array
 ) -> None:
-    """`conv2d_dw` of images `first` to `last`, dw laid out (groups, C·KH·KW, O) in `sums`; of dw only the shape."""
-    channels, groups = x.shape[1], geometry[6]
+    """`conv2d_dw` of images `first` to `last`, in float64: sums as dw flat; of dw only the shape."""
+    channels, groups, lanes = x.shape[1], geometry[6], 64 // dy.itemsize
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]
     high, wide = plane_shape(dw, dy, geometry)
     taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
-    width = WIDTH // dy.itemsize
-    length = (dy.shape[2] - 1) * wide + dy.shape[3]
-    planes, patch = aligned(geometry[0] * geometry[1] * channels * high * wide, dy), aligned(terms * TERMS, dy)
+    steps = ((dy.shape[2] - 1) * wide + dy.shape[3] + lanes - 1) // lanes
+    together = max(1, 64 // steps)  # small images, whose sums one run of `lane_products` adds up
+    row, plane = steps * lanes, geometry[0] * geometry[1] * channels * high * wide
+    planes = aligned(together * plane + lanes, dy)
+    apart = aligned(together * dw.shape[0] * row, dy)  # dy in rows of `wide`, 0 between them and behind
     planes[:] = 0
-    turned = aligned(length * dw.shape[0], dy)  # dy with the channels last, 0 between the rows
-    turned[:] = 0
-    column_sums = np.empty((dw.shape[0], dy.shape[3]), dy.dtype)
-    sums[:] = 0
-    biases[:] = 0
-    for n in range(first, last):
-        fill_planes(x[n], planes, high, wide, geometry)
-        column_sums[:] = 0
-        for i in range(dy.shape[2]):  # by rows, that the lines written to stay in cache
-            for o in range(dw.shape[0]):
-                source, totals = dy[n, o, i], column_sums[o]
-                at = (o // outputs * length + i * wide) * outputs + o % outputs
-                for j in range(source.size):
-                    turned[at + j * outputs] = source[j]
-                for j in range(source.size):
-                    totals[j] += source[j]
-        for o in range(dw.shape[0]):
-            for j in range(dy.shape[3]):
-                biases[o] += column_sums[o, j]
-        for g in range(groups):
-            for q in range(0, length, TERMS):
-                count = min(TERMS, length - q)
-                copy_rows(planes, taps, 0, terms, g * inside * high * wide + q, count, patch, TERMS)
-                for o in range(0, outputs, width):
-                    matmul_rows(
-                        patch, 0, TERMS, 1, turned, (g * length + q) * outputs + o, outputs,
-                        sums, g * terms * outputs + o, outputs, count, terms, min(width, outputs - o), True,
-                    )  # fmt: skip
-
-
-@kernel(linked=True)
-def add_parts(sums: Array, biases: Array, groups: int, dw: Array, db: Array) -> None:
-    """dw and db from those of the parts, as `convolve_images` leaves them."""
-    outputs = dw.shape[0] // groups
-    terms = dw.shape[1] * dw.shape[2] * dw.shape[3]
-    total, shifts = np.zeros(dw.size, np.float64), np.zeros(dw.shape[0], np.float64)
-    for part in range(sums.shape[0]):
-        for i in range(dw.size):
-            total[i] += sums[part, i]
-        for o in range(db.size):
-            shifts[o] += biases[part, o]
-    dw_flat = dw.reshape(-1)
+    apart[:] = 0
+    most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
+    products, totals = aligned(min(most, outputs) * terms * lanes, dy), np.zeros((dw.shape[0], LANES), np.float64)
+    for q in range(0, dw.shape[0], outputs):
+        group = q // outputs * inside * high * wide
+        for o in range(q, q + outputs, most):
+            count = min(most, q + outputs - o)
+            products[:] = 0
+            for n in range(first, last, together):
+                images = min(together, last - n)
+                for i in range(images):
+                    fill_planes(x[n + i], planes[i * plane :], high, wide, geometry)
+                    rows = apart[i * dw.shape[0] * row :]
+                    spread_rows(dy[n + i], o, count, rows, row, wide)
+                    for r in range(o, o + count):
+                        add_deviations(rows[r * row : (r + 1) * row], 0.0, False, totals[r])
+                lane_products(
+                    apart, o * row, row, dw.shape[0] * row, planes, group, taps, plane,
+                    products, terms, images, steps, count, terms,
+                )  # fmt: skip
+            for k in range(count * terms):
+                sums[o * terms + k] = lane_sum(products[k * lanes : (k + 1) * lanes])
     for o in range(dw.shape[0]):
-        db[o] = shifts[o]
-        at = o // outputs * terms * outputs + o % outputs
-        for k in range(terms):
-            dw_flat[o * terms + k] = total[at + k * outputs]
+        biases[o] = totals[o].sum()
+
+
+@kernel
+def add_parts(sums: Array, total: Array) -> None:
+    """total[i] = Σ sums[part, i]"""
+    for i in range(total.size):
+        found = np.float64(0)
+        for part in range(sums.shape[0]):
+            found += sums[part, i]
+        total[i] = found
 
 
 @kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
     """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
 
-    Images are parted into sums whose number theirs fixes, so that threads do not change a bit; float64 adds these up.
+    Images are parted into sums whose number theirs fixes, so that threads do not change a bit.
     """
     parts = min(x.shape[0], 16)
-    sums, biases = np.empty((parts, dw.size), dy.dtype), np.empty((parts, dw.shape[0]), np.float64)
+    sums, biases = np.empty((parts, dw.size), np.float64), np.empty((parts, dw.shape[0]), np.float64)
     for t in prange(parts):
         part = np.int64(t)
         first, last = part * x.shape[0] // parts, (part + 1) * x.shape[0] // parts
         convolve_images(dy, x, geometry, first, last, dw, sums[part], biases[part])
-    add_parts(sums, biases, geometry[6], dw, db)
+    add_parts(sums, dw.reshape(-1))
+    add_parts(biases, db)

@@ -14,42 +14,11 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.sums import LANES, add_deviations, add_products
 from minidl.tensor import Array, ArrayLike, as_array, op
-
-LANES = 16
-
 
 def _worth(x: Array) -> bool:
     return x.size >= 1 << 15
-
-
-@kernel
-def add_products(a: Array, b: Array, mean_b: float, sums: Array) -> None:
-    """sums[j] += Σ a[i]·(b[i] − mean_b) over i = j, j + 16, …: 16 sums side by side, which are one vector or two."""
-    whole = a.size // LANES * LANES
-    for first in range(0, whole, LANES):
-        a_part, b_part = a[first : first + LANES], b[first : first + LANES]
-        for j in range(LANES):
-            sums[j] += a_part[j] * (b_part[j] - mean_b)
-    for i in range(whole, a.size):
-        sums[i - whole] += a[i] * (b[i] - mean_b)
-
-
-@kernel
-def add_deviations(a: Array, mean: float, square: bool, sums: Array) -> None:
-    """sums[j] += Σ (a[i] − mean), or its square, over i = j, j + 16, …"""
-    whole = a.size // LANES * LANES
-    for first in range(0, whole, LANES):
-        part = a[first : first + LANES]
-        if square:
-            for j in range(LANES):
-                sums[j] += (part[j] - mean) * (part[j] - mean)
-        else:
-            for j in range(LANES):
-                sums[j] += part[j] - mean
-    for i in range(whole, a.size):
-        d = a[i] - mean
-        sums[i - whole] += d * d if square else d
 
 
 @kernel(parallel=lambda x, mean, variance: _worth(x))

@@ -42,44 +42,36 @@ def largest(plane: Array, i: int, j: int, windows: Array) -> Any:
 
 
 @kernel
-def pool_pairs(upper: Array, lower: Array, at: int, best: Array, where: Array) -> None:
-    """Two rows in windows of 2 × 2. `at`: where in the plane the upper row begins.
+def largest_of_four(x: Array, starts: Array, width: int, best: Array, places: Array) -> None:
+    """As `largest`, for windows of 2 × 2 that begin at these places of a flat plane.
 
     Which one is largest is computed and not branched on: half of the branches would be guessed wrong.
     """
-    zero = upper.dtype.type(0)
-    check = zero
-    for j in range(best.size):
-        a, b, c, d = upper[2 * j], upper[2 * j + 1], lower[2 * j], lower[2 * j + 1]
-        high, low = b if b > a else a, d if d > c else c
-        best[j] = low if low > high else high
-        first, second = np.int32(b > a), np.int32(d > c) + np.int32(upper.size)
-        where[j] = np.int32(at + 2 * j) + first + np.int32(low > high) * (second - first)
-        check += (a + b + c + d) * zero
-    if check == check:
-        return
-    for j in range(best.size):  # there is a NaN, or an infinity
-        for q in range(4):
-            value = upper[2 * j + q] if q < 2 else lower[2 * j + q - 2]
-            if value != value and best[j] == best[j]:
-                best[j], where[j] = value, at + 2 * j + q % 2 + q // 2 * upper.size
+    one, down = np.uint32(1), np.uint32(width)
+    for k in range(best.size):
+        s = starts[k]
+        a, b, c, d = x[s], x[s + one], x[s + down], x[s + down + one]
+        right = b > a or (b != b and a == a)
+        right_below = d > c or (d != d and c == c)
+        upper, lower = b if right else a, d if right_below else c
+        below = lower > upper or (lower != lower and upper == upper)
+        best[k] = lower if below else upper
+        first, second = np.uint32(right), np.uint32(right_below) + down
+        places[k] = np.int32(s + (second if below else first))
 
 
-@kernel(parallel=lambda x, windows, y, places: _worth(x))
-def max_pool2d_forward(x: Array, windows: Array, y: Array, places: Array) -> None:
+@kernel(parallel=lambda x, windows, starts, y, places: _worth(x))
+def max_pool2d_forward(x: Array, windows: Array, starts: Array, y: Array, places: Array) -> None:
     """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where the first of these is.
 
-    x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation). NaN
-    is larger than all numbers.
+    x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation).
+    starts: where windows begin, if they are of 2 × 2 and all inside, or empty. NaN is larger than all numbers.
     """
-    usual = windows[0] == 2 and windows[1] == 2 and windows[3] == 2 and windows[6] == 1 and windows[7] == 1
-    usual = usual and windows[4] == 0 and windows[5] == 0
     for p in prange(x.shape[0]):
-        for i in range(y.shape[1]):
-            top = i * windows[2]
-            if usual and top + 1 < x.shape[1] and 2 * y.shape[2] <= x.shape[2]:
-                pool_pairs(x[p, top], x[p, top + 1], top * x.shape[2], y[p, i], places[p, i])
-            else:
+        if starts.size > 0:
+            largest_of_four(x[p].reshape(-1), starts, x.shape[2], y[p].reshape(-1), places[p].reshape(-1))
+        else:
+            for i in range(y.shape[1]):
                 for j in range(y.shape[2]):
                     y[p, i, j], places[p, i, j] = largest(x[p], i, j, windows)
 
@@ -150,6 +142,15 @@ def _outputs(
     return counts
 
 
+def _squares(size: tuple[int, ...], k: Any, s: Any, p: Any, d: Any, out: list[int]) -> Array:
+    """Where in its plane each window begins, if all are of 2 × 2 and inside of it; else nothing."""
+    within = all((o - 1) * step + 2 <= n for n, step, o in zip(size, s, out, strict=True))
+    if not within or (k, p, d) != ((2, 2), (0, 0), (1, 1)):
+        return np.empty(0, np.uint32)
+    rows, columns = (np.arange(o) * step for o, step in zip(out, s, strict=True))
+    return np.add.outer(rows * size[1], columns).astype(np.uint32).reshape(-1)
+
+
 @op
 def max_pool2d(
     x: ArrayLike,
@@ -174,7 +175,7 @@ def max_pool2d(
     planes = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, *x.shape[-2:])
     y = np.empty((planes.shape[0], *out), x.dtype, like=x)
     places = np.empty(y.shape, np.int32, like=x)
-    max_pool2d_forward(planes, windows, y, places)
+    max_pool2d_forward(planes, windows, _squares(x.shape[-2:], k, s, p, d, out), y, places)
 
     def gradient(dy: Array) -> Array:
         dx = np.empty((planes.shape[0], x.shape[-2] * x.shape[-1]), x.dtype, like=x)

@@ -6,37 +6,25 @@ one row of B, and each element of A once, and multiplies all with all (Goto and 
 no wider than one vector or two, the registers hold more rows of it instead.
 
 `ops.linalg.matmul_tile` is the same in plain Python: what this computes, and its fallback on processors for
-which nothing is emitted.
+which nothing is emitted. So are `matmul_taps` and `lane_products`, the two products of convolution, in
+`ops.conv_kernels`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minidl.ops.linalg import WIDTH
+from minidl.ops.vectors import Vectors, vector_bytes
 
 AHEAD = 24  # rows of B, that they come from memory in time
-_AVX512 = ("avx512", "icelake", "cascadelake", "cooperlake", "sapphire", "emerald", "granite", "znver4", "znver5")
-_AVX2 = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3")
-
-
-def vector_bytes() -> int:
-    """How wide the processor's vectors are: 64 with AVX-512, 32 with AVX2 and FMA, 0 where nothing is emitted."""
-    if name := numba.config.CPU_NAME:
-        return 64 if any(n in name for n in _AVX512) else 32 if any(n in name for n in _AVX2) else 0
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl"):
-        return 64
-    return 32 if features.get("avx2") and features.get("fma") else 0
+LINE = 64  # bytes of a cache line: what `lane_products` sums side by side, on whatever processor
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -50,7 +38,7 @@ def matmul_tile(
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    emit = _Emitter(context, builder, signature, arguments)
+    emit = _Tiles(context, builder, signature.args, arguments)
     vectors = 4 if vector_bytes() == 64 else 2  # so that 24 of 32, or 12 of 16 registers hold sums
     with emit.steps(emit.columns, vectors * emit.lanes) as first:
         left = builder.sub(emit.columns, first)
@@ -67,21 +55,15 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     return context.get_dummy_value()
 
 
-class _Emitter:
-    """Writes the instructions of tiles at the builder's place."""
+class _Tiles(Vectors):
+    """Writes the instructions of tiles. With `places`, row k of B stands at b_at + places[k], else at k·b_row."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+    def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any, places: Any = None) -> None:
         _, self.a_at, self.a_row, self.a_column, _, self.b_at, self.b_row, _, self.keep = arguments[:9]
         _, self.c_at, self.c_row, self.terms, self.rows, self.columns, self.accumulate = arguments[9:]
-        arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 4, 7, 9)]
-        self.a, self.b, self.kept, self.c = arrays
-        self.builder = builder
-        self.integer = self.terms.type
-        self.scalar = self.a.type.pointee
-        self.bytes = 4 if isinstance(self.scalar, ir.FloatType) else 8
-        self.lanes = vector_bytes() // self.bytes
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.a, self.b, self.kept, self.c = (_data(context, builder, kinds[i], arguments[i]) for i in (0, 4, 7, 9))
+        super().__init__(builder, self.a.type.pointee, self.terms.type)
+        self.places = places
 
     def all_rows(self, first: Any, left: Any, height: int, vectors: int) -> None:
         """The columns from `first` on, of which `left` are C's, in tiles of `height` rows × `vectors`."""
@@ -142,7 +124,7 @@ class _Emitter:
             for s in starts:
                 self.prefetch(builder.gep(c_row, [s]), 1)
         with cgutils.for_range(builder, self.terms) as loop:
-            b_k = builder.gep(b, [builder.mul(loop.index, b_row)])
+            b_k = builder.gep(b, [self.row_of_b(loop.index, b_row)])
             a_k = builder.gep(a, [builder.mul(loop.index, self.a_column)])
             vectors_b = [self.load(builder.gep(b_k, [s]), m) for s, m in zip(starts, masks, strict=True)]
             if kept is not None:
@@ -155,7 +137,7 @@ class _Emitter:
             for a_row, places in zip(a_rows, sums, strict=True):
                 a_ik = self.splat(builder.load(builder.gep(a_k, [a_row])))
                 for place, b_j in zip(places, vectors_b, strict=True):
-                    builder.store(self.call("llvm.fma", self.vector, [a_ik, b_j, builder.load(place)]), place)
+                    builder.store(self.fma(a_ik, b_j, builder.load(place)), place)
 
         def finish(r: int, accumulate: bool) -> None:
             for place, s, m in zip(sums[r], starts, masks, strict=True):
@@ -169,57 +151,95 @@ class _Emitter:
 
         self.either(self.accumulate, lambda: finish_all(True), lambda: finish_all(False))
 
-    # -------------------------------------------------------------------------- small instructions
+    def row_of_b(self, k: Any, b_row: Any) -> Any:
+        if self.places is None:
+            return self.builder.mul(k, b_row)
+        return self.builder.load(self.builder.gep(self.places, [k]))
 
-    def number(self, value: int) -> Any:
-        return ir.Constant(self.integer, value)
 
-    @contextlib.contextmanager
-    def steps(self, end: Any, step: int) -> Iterator[Any]:
-        """A loop over 0, step, 2·step … below `end`."""
-        with cgutils.for_range_slice(self.builder, self.number(0), end, self.number(step)) as (index, _):
-            yield index
+def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    return context.make_array(kind)(context, builder, array).data
 
-    def either(self, condition: Any, yes: Callable[[], None], no: Callable[[], None]) -> None:
-        with self.builder.if_else(condition) as (then, otherwise):
-            with then:
-                yes()
-            with otherwise:
-                no()
 
-    def lanes_below(self, count: Any) -> Any:
-        index = ir.VectorType(self.integer, self.lanes)
-        return self.builder.icmp_signed("<", ir.Constant(index, list(range(self.lanes))), self.splat(count))
+@intrinsic  # type: ignore[untyped-decorator]
+def matmul_taps(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, b: Any, b_at: Any, places: Any,
+    c: Any, c_at: Any, c_row: Any, terms: Any, rows: Any, columns: Any, accumulate: Any,
+) -> Any:  # fmt: skip
+    """c[i, j] (+)= Σₖ a[i, k]·b[b_at + places[k] + j]  for i < rows, j < columns: arrays flat."""
+    n, flag = types.intp, types.boolean
+    return types.void(a, n, n, b, n, places, c, n, n, n, n, n, flag), _generate_taps
 
-    def splat(self, value: Any) -> Any:
-        kind = ir.VectorType(value.type, self.lanes)
-        undefined = ir.Constant(kind, ir.Undefined)
-        one = self.builder.insert_element(undefined, value, ir.IntType(32)(0))
-        places = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, undefined, places)
 
-    def prefetch(self, place: Any, write: int) -> None:
-        """Bring the cache line into the first level, to be written or read."""
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [place, i32(write), i32(3), i32(1)])
+def _generate_taps(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    a, a_at, a_row, b, b_at, places, c, c_at, c_row, *sizes = arguments
+    kinds, one = signature.args, ir.Constant(a_at.type, 1)
+    never = cgutils.false_bit
+    emit = _Tiles(
+        context, builder, [kinds[0], *kinds[:3], kinds[3], *kinds[:2], kinds[3], kinds[0], kinds[6]],
+        [a, a_at, a_row, one, b, b_at, one, b, never, c, c_at, c_row, *sizes],
+        _data(context, builder, kinds[5], places),
+    )  # fmt: skip
+    height = 8 if vector_bytes() == 64 else 4  # channels go by eights, so here eights of rows go by three vectors
+    with emit.steps(emit.columns, 3 * emit.lanes) as first:
+        left = builder.sub(emit.columns, first)
+        emit.either(
+            builder.icmp_signed("<=", left, emit.number(emit.lanes)),
+            lambda: emit.all_rows(first, left, 8, 1),
+            lambda: emit.all_rows(first, left, height, 3),
+        )
+    return context.get_dummy_value()
 
-    def load(self, place: Any, mask: Any) -> Any:
-        place = self.builder.bitcast(place, self.vector.as_pointer())
-        if mask is None:
-            return self.builder.load(place, align=self.bytes)
-        return self.call("llvm.masked.load", self.vector, [place, ir.IntType(32)(self.bytes), mask, self.zero], ".p0")
 
-    def store(self, value: Any, place: Any, mask: Any) -> None:
-        place = self.builder.bitcast(place, self.vector.as_pointer())
-        if mask is None:
-            self.builder.store(value, place, align=self.bytes)
-        else:
-            arguments = [value, place, ir.IntType(32)(self.bytes), mask]
-            self.call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
+@intrinsic  # type: ignore[untyped-decorator]
+def lane_products(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, places: Any, b_next: Any,
+    sums: Any, row: Any, images: Any, steps: Any, rows: Any, columns: Any,
+) -> Any:  # fmt: skip
+    """sums[i, j, l] += Σₙₖ a[n, i, k, l]·b[n, places[j] + (k, l)]  for n < images, i < rows, j < columns, …"""
+    n = types.intp
+    return types.void(a, n, n, n, b, n, places, n, sums, n, n, n, n, n), _generate_products
 
-    def call(self, name: str, result: Any, arguments: list[Any], suffix: str = "") -> Any:
-        full = f"{name}.v{self.lanes}f{8 * self.bytes}{suffix}"
-        kind = ir.FunctionType(result, [x.type for x in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, full), arguments)
+
+def _generate_products(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kinds = signature.args
+    a, b, places, sums = (_data(context, builder, kinds[i], arguments[i]) for i in (0, 4, 6, 8))
+    _, a_at, a_row, a_next, _, b_at, _, b_next, _, row, images, steps, rows, columns = arguments
+    emit = Vectors(builder, a.type.pointee, steps.type)
+    lanes = LINE // emit.bytes
+    height, width = (8, 3) if vector_bytes() == LINE else (2, 3)  # A is aligned; loads of B straddle cache lines
+    parts = range(LINE // vector_bytes())
+
+    def some(first: Any, count: int, end: Any) -> list[Any]:
+        """The next indices, or the last again: that is computed twice, and stored twice the same."""
+        last = builder.sub(end, emit.number(1))
+        following = [builder.add(first, emit.number(q)) for q in range(count)]
+        return [builder.select(builder.icmp_signed("<", q, last), q, last) for q in following]
+
+    def load(start: Any, offset: Any, part: int) -> Any:
+        return emit.load(builder.gep(start, [builder.add(offset, emit.number(part * emit.lanes))]), None)
+
+    with emit.steps(rows, height) as i, emit.steps(columns, width) as j:
+        js, rs = some(j, width, columns), some(i, height, rows)
+        b_rows = [builder.gep(b, [builder.add(b_at, builder.load(builder.gep(places, [q])))]) for q in js]
+        a_rows = [builder.gep(a, [builder.add(a_at, builder.mul(r, a_row))]) for r in rs]
+        found = {}
+        for y, r in enumerate(rs):
+            for x, q in enumerate(js):
+                place = builder.mul(builder.add(builder.mul(r, row), q), emit.number(lanes))
+                start = builder.gep(sums, [place])
+                for part in parts:
+                    found[y, x, part] = start, cgutils.alloca_once(builder, emit.vector)
+                    builder.store(load(start, emit.number(0), part), found[y, x, part][1])
+        with cgutils.for_range(builder, images) as image, cgutils.for_range(builder, steps) as loop:
+            offset = builder.mul(loop.index, emit.number(lanes))
+            a_offset, b_offset = (builder.add(builder.mul(image.index, n), offset) for n in (a_next, b_next))
+            for part in parts:
+                a_k = [load(start, a_offset, part) for start in a_rows]
+                b_k = [load(start, b_offset, part) for start in b_rows]
+                for (y, x, p), (_, kept) in found.items():
+                    if p == part:
+                        builder.store(emit.fma(a_k[y], b_k[x], builder.load(kept)), kept)
+        for (_, _, part), (start, kept) in found.items():
+            emit.store(builder.load(kept), builder.gep(start, [emit.number(part * emit.lanes)]), None)
+    return context.get_dummy_value()
