@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.linalg import TERMS, WIDTH, aligned, matmul_rows, worth_threads
-from minidl.ops.sums import LANES, add_deviations, lane_sum
+from minidl.ops.sums import LANES, centred_sums, lane_sum
 from minidl.tensor import Array
 
 # geometry: int64 (stride_h, stride_w, dilation_h, dilation_w, top, left, groups): what all three kernels take
@@ -248,7 +248,9 @@ def convolve_images(
     planes[:] = 0
     apart[:] = 0
     most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
-    products, totals = aligned(min(most, outputs) * terms * lanes, dy), np.zeros((dw.shape[0], LANES), np.float64)
+    products, pair = aligned(min(most, outputs) * terms * lanes, dy), np.empty(2 * LANES, dy.dtype)
+    biases[:] = 0
+    zero = dy.dtype.type(0)
     for q in range(0, dw.shape[0], outputs):
         group = q // outputs * inside * high * wide
         for o in range(q, q + outputs, most):
@@ -261,15 +263,14 @@ def convolve_images(
                     rows = apart[i * dw.shape[0] * row :]
                     spread_rows(dy[n + i], o, count, rows, row, wide)
                     for r in range(o, o + count):
-                        add_deviations(rows[r * row : (r + 1) * row], 0.0, False, totals[r])
+                        channel = rows[r * row : (r + 1) * row]
+                        biases[r] += centred_sums(channel, channel, zero, zero, pair)[0]
                 lane_products(
                     apart, o * row, row, dw.shape[0] * row, planes, group, taps, plane,
                     products, terms, images, steps, count, terms,
                 )  # fmt: skip
             for k in range(count * terms):
                 sums[o * terms + k] = lane_sum(products[k * lanes : (k + 1) * lanes])
-    for o in range(dw.shape[0]):
-        biases[o] = totals[o].sum()
 
 
 @kernel

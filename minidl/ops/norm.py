@@ -14,8 +14,9 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
-from minidl.ops.sums import LANES, add_deviations, add_products
+from minidl.ops.sums import LANES, centred_sums
 from minidl.tensor import Array, ArrayLike, as_array, op
+
 
 def _worth(x: Array) -> bool:
     return x.size >= 1 << 15
@@ -26,14 +27,19 @@ def channel_moments(x: Array, mean: Array, variance: Array) -> None:
     """Mean and biased variance of each channel, in two passes.   x (N, C, L), mean, variance (C) in float64"""
     count = x.shape[0] * x.shape[2]
     for c in prange(x.shape[1]):
-        sums = np.zeros(LANES, np.float64)
+        lanes = np.empty(2 * LANES, x.dtype)
+        total, squares, zero = np.float64(0), np.float64(0), x.dtype.type(0)
         for n in range(x.shape[0]):
-            add_deviations(x[n, c], 0.0, False, sums)
-        mean[c] = sums.sum() / count
-        sums[:] = 0
+            total += centred_sums(x[n, c], x[n, c], zero, zero, lanes)[0]
+        centre = x.dtype.type(total / count)
+        total = np.float64(0)
         for n in range(x.shape[0]):
-            add_deviations(x[n, c], mean[c], True, sums)
-        variance[c] = sums.sum() / count
+            more, more_squares = centred_sums(x[n, c], x[n, c], centre, centre, lanes)
+            total += more
+            squares += more_squares
+        off = total / count  # the mean is not quite a number of x's dtype
+        mean[c] = centre + off
+        variance[c] = max(squares / count - off * off, 0.0) if squares == squares else squares
 
 
 @kernel(parallel=lambda x, mean, variance, eps, weight, bias, y: _worth(x))
@@ -59,17 +65,21 @@ def batch_norm_backward(
     """dw = Σ dy·x̂, db = Σ dy; dx as at the top of the file, or dy·γ/√(σ² + ε) unless `training`. Shapes as above."""
     count = max(x.shape[0] * x.shape[2], 1)
     for c in prange(x.shape[1]):
-        sums, products = np.zeros(LANES, np.float64), np.zeros(LANES, np.float64)
+        lanes = np.empty(2 * LANES, x.dtype)
+        total, mixed, centre, zero = np.float64(0), np.float64(0), x.dtype.type(mean[c]), x.dtype.type(0)
         for n in range(x.shape[0]):
-            add_deviations(dy[n, c], 0.0, False, sums)
-            add_products(dy[n, c], x[n, c], mean[c], products)
+            more, more_mixed = centred_sums(dy[n, c], x[n, c], zero, centre, lanes)
+            total += more
+            mixed += more_mixed
+        off = mean[c] - centre
+        mixed -= total * off
         inverse = 1 / math.sqrt(variance[c] + eps)
-        db[c], dw[c] = sums.sum(), products.sum() * inverse
+        db[c], dw[c] = total, mixed * inverse
         scale = x.dtype.type(weight[c] * inverse)
-        level, slope, centre = x.dtype.type(0), x.dtype.type(0), x.dtype.type(mean[c])
+        level, slope = x.dtype.type(0), x.dtype.type(0)
         if training:
-            slope = x.dtype.type(products.sum() * inverse * inverse / count)
-            level = x.dtype.type(sums.sum() / count - (mean[c] - np.float64(centre)) * slope)
+            slope = x.dtype.type(mixed * inverse * inverse / count)
+            level = x.dtype.type(total / count - off * slope)
         for n in range(x.shape[0]):
             source, given, target = x[n, c], dy[n, c], dx[n, c]
             for i in range(source.size):
@@ -79,17 +89,19 @@ def batch_norm_backward(
 @kernel(parallel=lambda x, eps, weight, bias, mean, inverse, y: _worth(x))
 def layer_norm_forward(x: Array, eps: float, weight: Array, bias: Array, mean: Array, inverse: Array, y: Array) -> None:
     """Each row normalised: y = γ·(x − μ)/√(σ² + ε) + β.   x, y (R, D), γ, β (D); μ and 1/√(σ² + ε) (R) in float64"""
-    for r in prange(x.shape[0]):
-        sums = np.zeros(LANES, np.float64)
-        add_deviations(x[r], 0.0, False, sums)
-        mean[r] = sums.sum() / x.shape[1]
-        sums[:] = 0
-        add_deviations(x[r], mean[r], True, sums)
-        inverse[r] = 1 / math.sqrt(sums.sum() / x.shape[1] + eps)
-        source, target = x[r], y[r]
-        centre, scale = mean[r], inverse[r]
-        for i in range(source.size):
-            target[i] = (source[i] - centre) * scale * weight[i] + bias[i]
+    count, parts, zero = x.shape[1], (x.shape[0] + 15) // 16, x.dtype.type(0)
+    for part in prange(parts):
+        lanes = np.empty(2 * LANES, x.dtype)
+        for r in range(np.int64(part) * 16, min(np.int64(part) * 16 + 16, x.shape[0])):
+            source, target = x[r], y[r]
+            centre = x.dtype.type(centred_sums(source, source, zero, zero, lanes)[0] / count)
+            total, squares = centred_sums(source, source, centre, centre, lanes)
+            off = total / count
+            mean[r] = centre + off
+            inverse[r] = 1 / math.sqrt((max(squares / count - off * off, 0.0) if squares == squares else squares) + eps)
+            scale, shift = x.dtype.type(inverse[r]), x.dtype.type(-off * inverse[r])
+            for i in range(source.size):
+                target[i] = ((source[i] - centre) * scale + shift) * weight[i] + bias[i]
 
 
 @kernel(parallel=lambda dy, x, mean, inverse, weight, dx, dw, db: _worth(x))
@@ -100,32 +112,32 @@ def layer_norm_backward(
 
     The rows are parted into sums that their number fixes, so that threads do not change a bit.
     """
-    parts = min(x.shape[0], 16)
-    sums = np.zeros((parts, 2, x.shape[1]), np.float64)
+    parts, count, zero = min(x.shape[0], 16), x.shape[1], x.dtype.type(0)
+    sums = np.zeros((parts, 2, count), np.float64)
     for part in prange(parts):
-        products, totals = sums[part, 0], sums[part, 1]
-        g = np.empty(x.shape[1], x.dtype)
-        lanes = np.empty((2, LANES), np.float64)
+        slopes, totals = sums[part, 0], sums[part, 1]
+        g, lanes = np.empty(count, x.dtype), np.empty(2 * LANES, x.dtype)
         for r in range(np.int64(part) * x.shape[0] // parts, (np.int64(part) + 1) * x.shape[0] // parts):
             source, given, target = x[r], dy[r], dx[r]
-            centre, scale = mean[r], inverse[r]
-            for i in range(source.size):
+            centre, scale = x.dtype.type(mean[r]), x.dtype.type(inverse[r])
+            shift = x.dtype.type((centre - mean[r]) * inverse[r])
+            for i in range(count):
                 totals[i] += given[i]
-                products[i] += given[i] * ((source[i] - centre) * scale)
+                slopes[i] += given[i] * ((source[i] - centre) * scale + shift)
+            for i in range(count):
                 g[i] = given[i] * weight[i]
-            lanes[:] = 0
-            add_deviations(g, 0.0, False, lanes[0])
-            add_products(g, source, centre, lanes[1])
-            level = lanes[0].sum() / x.shape[1]
-            slope = lanes[1].sum() * scale * scale / x.shape[1]
-            for i in range(source.size):
+            total, mixed = centred_sums(g, source, zero, centre, lanes)
+            off = mean[r] - centre
+            slope = x.dtype.type((mixed - total * off) * inverse[r] * inverse[r] / count)
+            level = x.dtype.type(total / count - off * slope)
+            for i in range(count):
                 target[i] = (g[i] - level - (source[i] - centre) * slope) * scale
-    for i in range(x.shape[1]):
-        product, total = 0.0, 0.0
+    for i in range(count):
+        slope, total = np.float64(0), np.float64(0)
         for part in range(parts):
-            product += sums[part, 0, i]
+            slope += sums[part, 0, i]
             total += sums[part, 1, i]
-        dw[i], db[i] = product, total
+        dw[i], db[i] = slope, total
 
 
 def _affine(weight: ArrayLike, bias: ArrayLike, shape: tuple[int, ...], x: Array) -> tuple[Array, Array]:

@@ -51,13 +51,12 @@ def largest_of_four(x: Array, starts: Array, width: int, best: Array, places: Ar
     for k in range(best.size):
         s = starts[k]
         a, b, c, d = x[s], x[s + one], x[s + down], x[s + down + one]
-        right = b > a or (b != b and a == a)
-        right_below = d > c or (d != d and c == c)
+        right = np.uint32(not b <= a) * np.uint32(a == a)
+        right_below = np.uint32(not d <= c) * np.uint32(c == c)
         upper, lower = b if right else a, d if right_below else c
-        below = lower > upper or (lower != lower and upper == upper)
+        below = np.uint32(not lower <= upper) * np.uint32(upper == upper)
         best[k] = lower if below else upper
-        first, second = np.uint32(right), np.uint32(right_below) + down
-        places[k] = np.int32(s + (second if below else first))
+        places[k] = np.int32(s + (right_below + down if below else right))
 
 
 @kernel(parallel=lambda x, windows, starts, y, places: _worth(x))

@@ -1,50 +1,59 @@
-"""Long sums in kernels: several side by side, which fill a vector and do not wait for one another."""
+"""Long sums in kernels: 16 side by side, which fill a vector and do not wait for one another.
+
+Each of the 16 adds up at most 64 numbers in their own dtype; what they come to is added in float64. So float32 keeps
+its digits, whatever the length.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minidl.jit import kernel
 from minidl.tensor import Array
 
-LANES = 16
-
-
-@kernel
-def add_products(a: Array, b: Array, mean_b: float, sums: Array) -> None:
-    """sums[j] += Σ a[i]·(b[i] − mean_b) over i = j, j + 16, …: 16 sums side by side, which are one vector or two."""
-    whole = a.size // LANES * LANES
-    for first in range(0, whole, LANES):
-        a_part, b_part = a[first : first + LANES], b[first : first + LANES]
-        for j in range(LANES):
-            sums[j] += a_part[j] * (b_part[j] - mean_b)
-    for i in range(whole, a.size):
-        sums[i - whole] += a[i] * (b[i] - mean_b)
-
-
-@kernel
-def add_deviations(a: Array, mean: float, square: bool, sums: Array) -> None:
-    """sums[j] += Σ (a[i] − mean), or its square, over i = j, j + 16, …"""
-    whole = a.size // LANES * LANES
-    for first in range(0, whole, LANES):
-        part = a[first : first + LANES]
-        if square:
-            for j in range(LANES):
-                sums[j] += (part[j] - mean) * (part[j] - mean)
-        else:
-            for j in range(LANES):
-                sums[j] += part[j] - mean
-    for i in range(whole, a.size):
-        d = a[i] - mean
-        sums[i - whole] += d * d if square else d
+LANES, BLOCK = 16, 1024
 
 
 @kernel
 def lane_sum(x: Array) -> Any:
-    """Σ x, in place: of the 16 numbers of 64 bytes, or 8 in float64, by halves."""
-    if x.itemsize == 4:
+    """Σ x by halves, in place: of 16 numbers, or of 8."""
+    if x.size == 16:
         for j in range(8):
             x[j] += x[j + 8]
     for j in range(4):
         x[j] += x[j + 4]
     return (x[0] + x[2]) + (x[1] + x[3])
+
+
+@kernel(fma=True, emitted="minidl.ops.vectors")
+def lane_sums(a: Array, b: Array, first: int, steps: int, a_centre: Any, b_centre: Any, lanes: Array) -> None:
+    """lanes[j] = Σₖ (a − a_centre), lanes[16 + j] = Σₖ (a − a_centre)·(b − b_centre) of elements first + 16k + j.
+
+    k < steps; a, b flat.
+    """
+    lanes[:] = 0
+    for k in range(first, first + steps * LANES, LANES):
+        for j in range(LANES):
+            d, e = a[k + j] - a_centre, b[k + j] - b_centre
+            lanes[j] = lanes[j] + d
+            lanes[LANES + j] = lanes[LANES + j] + d * e
+
+
+@kernel
+def centred_sums(a: Array, b: Array, a_centre: Any, b_centre: Any, lanes: Array) -> tuple[float, float]:
+    """(Σ (a − a_centre), Σ (a − a_centre)·(b − b_centre)) in float64.   a, b flat, centres of their dtype
+
+    lanes (32) is to work in.
+    """
+    total, products = np.float64(0), np.float64(0)
+    whole = a.size // LANES * LANES
+    for first in range(0, whole, BLOCK):
+        lane_sums(a, b, first, min(BLOCK, whole - first) // LANES, a_centre, b_centre, lanes)
+        total += lane_sum(lanes[:LANES])
+        products += lane_sum(lanes[LANES:])
+    for i in range(whole, a.size):
+        total += a[i] - a_centre
+        products += (a[i] - a_centre) * (b[i] - b_centre)
+    return total, products

@@ -9,7 +9,9 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 _AVX512 = ("avx512", "icelake", "cascadelake", "cooperlake", "sapphire", "emerald", "granite", "znver4", "znver5")
 _AVX2 = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3")
@@ -23,6 +25,40 @@ def vector_bytes() -> int:
     if features.get("avx512f") and features.get("avx512vl"):
         return 64
     return 32 if features.get("avx2") and features.get("fma") else 0
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lane_sums(
+    typing_context: Any, a: Any, b: Any, first: Any, steps: Any, a_centre: Any, b_centre: Any, lanes: Any
+) -> Any:
+    """What `ops.sums.lane_sums` is in plain Python."""
+    return types.void(a, b, types.intp, types.intp, a.dtype, a.dtype, lanes), _generate_sums
+
+
+def _generate_sums(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    a, b, lanes = (context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 6))
+    _, _, first, steps, a_centre, b_centre, _ = arguments
+    emit = Vectors(builder, a.type.pointee, first.type)
+    centres = emit.splat(a_centre), emit.splat(b_centre)
+    parts = [emit.number(q) for q in range(0, 16, emit.lanes)]
+    sums = [[cgutils.alloca_once_value(builder, emit.zero) for _ in parts] for _ in range(2)]
+    for place in (place for places in sums for place in places):
+        builder.store(emit.zero, place)
+    with cgutils.for_range(builder, steps) as loop:
+        start = builder.add(first, builder.mul(loop.index, emit.number(16)))
+        for part, plain, product in zip(parts, *sums, strict=True):
+            at = builder.add(start, part)
+            d, e = (
+                builder.fsub(emit.load(builder.gep(x, [at]), None), centre)
+                for x, centre in zip((a, b), centres, strict=True)
+            )
+            builder.store(builder.fadd(builder.load(plain), d), plain)
+            builder.store(emit.fma(d, e, builder.load(product)), product)
+    for n, places in enumerate(sums):
+        for part, place in zip(parts, places, strict=True):
+            at = builder.gep(lanes, [builder.add(emit.number(16 * n), part)])
+            emit.store(builder.load(place), at, None)
+    return context.get_dummy_value()
 
 
 class Vectors:
