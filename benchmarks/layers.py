@@ -5,6 +5,7 @@
 A ratio above 1 means that minidl is faster. `pip install "minidl[oracle]"` brings PyTorch.
 """
 
+import ctypes
 import os
 import platform
 import statistics
@@ -24,6 +25,14 @@ F = torch.nn.functional
 THREADS = min(2, os.cpu_count() or 1)
 PAUSE = 0.05  # seconds, in which the threads of the other library stop spinning; then one run to wake one's own
 RNG = np.random.default_rng(0)
+
+
+def keep_memory():
+    """Let the C library keep what is freed, for both: else each large array is paid for in page faults, or not."""
+    if sys.platform == "linux":
+        trim_threshold, mmap_threshold = -1, -3
+        for threshold in (trim_threshold, mmap_threshold):
+            ctypes.CDLL(None).mallopt(threshold, 1 << 30)
 
 
 def normal(*shape):
@@ -117,12 +126,16 @@ CASES = {
         normal(1792, 128), normal(128), normal(128)),
     "max_pool2d 2, (128, 16, 28, 28)": lambda: pair(
         lambda x: ops.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 2), normal(128, 16, 28, 28)),
+    "attention (256, 64, 32)": lambda: pair(
+        ops.scaled_dot_product_attention, F.scaled_dot_product_attention, *(normal(256, 64, 32) for _ in range(3))),
+    "GELU (4096, 512)": lambda: pair(ops.gelu, F.gelu, normal(4096, 512)),
 }  # fmt: skip
 
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdecimal() else 15
     words = [w for w in sys.argv[1:] if not w.isdecimal()]
+    keep_memory()
     torch.set_num_threads(THREADS)
     minidl.set_num_threads(THREADS)
     print(

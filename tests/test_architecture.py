@@ -104,7 +104,13 @@ def test_numba_is_imported_where_it_is_used(path):
         assert not at_import & NUMBA
         for name in imports(path, module_level=True):
             assert not name.startswith(
-                ("minidl.ops.tile", "minidl.ops.vectors", "minidl.kernel_cache", "minidl.linking", "minidl.compiler.linking")
+                (
+                    "minidl.ops.tile",
+                    "minidl.ops.vectors",
+                    "minidl.kernel_cache",
+                    "minidl.linking",
+                    "minidl.compiler.linking",
+                )
             )
     optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "urllib", "http"}
     assert not at_import & optional, f"{at_import & optional}: imported only where it is used"

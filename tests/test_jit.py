@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from minidl.cache import cache_root, private_directory
 from minidl.jit import KERNELS, Kernel, get_num_threads, kernel, prange, set_num_threads
 from minidl.ops import tile as _tile
 from minidl.ops.activation import relu_forward
+from minidl.ops.conv_kernels import lane_products, matmul_taps
 from minidl.ops.linalg import matmul_forward, matmul_tile
+from minidl.ops.sums import lane_sums
 
 compiled = pytest.mark.skipif(jit.interpreted(), reason="NUMBA_DISABLE_JIT=1: there is no compiled code to test")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -207,6 +210,55 @@ def test_the_emitted_tile_is_its_source_to_the_bit(dtype, own_cache):
             copy = to[: terms * width].reshape(terms, width)[:, :columns]
             whole = np.array([b[at + 1 + k * b_row : at + 1 + k * b_row + columns] for k in range(terms)])
             np.testing.assert_array_equal(copy, whole.reshape(copy.shape) if keep else np.full_like(copy, np.nan))
+
+
+def calls_taps(a, b, places, c, terms, rows, columns, accumulate):
+    matmul_taps(a, 3, terms, b, 5, places, c, 2, columns + 1, terms, rows, columns, accumulate)
+
+
+def calls_products(a, b, places, c, images, steps, rows, columns):
+    row = steps * (64 // a.itemsize)
+    lane_products(a, 1, row, rows * row, b, 5, places, 300, c, columns, images, steps, rows, columns)
+
+
+def calls_sums(a, b, first, steps, a_centre, b_centre, lanes):
+    lane_sums(a, b, first, steps, a_centre, b_centre, lanes[:32])
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_emitted_for_convolution_and_sums_is_its_source_to_the_bit(dtype, own_cache):
+    rng = np.random.default_rng(0)
+    a, b, start = (rng.normal(size=6000).astype(dtype) for _ in range(3))
+    places = rng.integers(0, 200, 40)
+
+    def check(calls, *arguments):
+        found, expected = start.copy(), start.copy()
+        for to, kernel in ((found, Kernel(calls, fma=True)), (expected, SOURCES[calls])):
+            kernel(*(to if x is start else x for x in arguments))
+        np.testing.assert_array_equal(found, expected)
+
+    for rows in (1, 3, 4, 7, 8, 9, 17):
+        for columns in (1, 15, 16, 17, 24, 47, 48):
+            check(calls_taps, a, b, places, start, [1, 9, 40][columns % 3], rows, columns, rows % 2 == 0)
+    for rows in (1, 2, 7, 8, 9, 16):
+        for columns in (1, 2, 3, 9, 10):
+            check(calls_products, a, b, places, start, [0, 1, 3][columns % 3], [1, 2][rows % 2], rows, columns)
+    for steps in (0, 1, 2, 64):
+        check(calls_sums, a, b, steps % 3, steps, dtype(0.1), dtype(-3), start)
+
+
+def from_source(calls, name):
+    """What `calls` does with the plain Python of the kernel that it calls, compiled."""
+    function = types.FunctionType(calls.__code__, {**globals(), name: Kernel(globals()[name].py_func, fma=True)})
+    function.__qualname__ = f"{name}_from_source"  # or it would share the other's place in the cache
+    return Kernel(function, fma=True)
+
+
+SOURCES = {
+    calls: from_source(calls, name)
+    for calls, name in ((calls_taps, "matmul_taps"), (calls_products, "lane_products"), (calls_sums, "lane_sums"))
+}
 
 
 @compiled

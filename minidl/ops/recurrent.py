@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.jit import kernel, prange
+from minidl.ops.dense import dense_backward
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
 from minidl.ops.inputs import floating, kernel_array
@@ -36,19 +37,19 @@ def sigmoid_row(x: Array) -> None:
 
 
 @kernel
-def tanh_row(x: Array, y: Array) -> None:
-    """y = tanh x = ±(1 − e) / (1 + e), e = e^(−2|x|).  x and y may be the same."""
+def tanh_row(x: Array) -> None:
+    """x ← tanh x = ±(1 − e) / (1 + e), e = e^(−2|x|), in place."""
     if x.itemsize == 4:
         one = np.float32(1)
         for j in range(x.size):
             e = exp_float32(np.float32(-2) * np.float32(abs(x[j])))
             t = (one - e) / (one + e)
-            y[j] = -t if x[j] < 0 else t
+            x[j] = -t if x[j] < 0 else t
     else:
         for j in range(x.size):
             e = exp_float64(-2.0 * np.float64(abs(x[j])))
             t = (1.0 - e) / (1.0 + e)
-            y[j] = -t if x[j] < 0 else t
+            x[j] = -t if x[j] < 0 else t
 
 
 @kernel
@@ -60,12 +61,15 @@ def copy_row(x: Array, y: Array) -> None:
 
 @kernel
 def batch_parts(batch: int) -> int:
-    """Into how many parts the batch goes: each of about 16 sequences."""
-    return max(1, batch // 16)
+    """Into how many parts the batch goes: each of about 24 sequences, the rows of a tile."""
+    return max(1, batch // 24)
 
 
 def _worth(inputs: Array, weight: Array) -> bool:
     return worth_threads(inputs.size * weight.shape[1])
+
+
+# In the cells each loop writes one array and reads few: then LLVM can tell them apart, and makes vectors.
 
 
 @kernel
@@ -73,11 +77,12 @@ def lstm_cell(z: Array, c: Array, bent: Array, h: Array) -> None:
     """The four gates from z, in place; c ← σ(z_f)·c + σ(z_i)·tanh(z_g),  bent = tanh c,  h ← σ(z_o)·bent."""
     size = h.size
     sigmoid_row(z[: 2 * size])
-    tanh_row(z[2 * size : 3 * size], z[2 * size : 3 * size])
+    tanh_row(z[2 * size : 3 * size])
     sigmoid_row(z[3 * size :])
     for j in range(size):
         c[j] = z[size + j] * c[j] + z[j] * z[2 * size + j]
-    tanh_row(c, bent)
+    copy_row(c, bent)
+    tanh_row(bent)
     for j in range(size):
         h[j] = z[3 * size + j] * bent[j]
 
@@ -85,17 +90,22 @@ def lstm_cell(z: Array, c: Array, bent: Array, h: Array) -> None:
 @kernel
 def lstm_cell_backward(z: Array, c: Array, bent: Array, dh: Array, dc: Array, g: Array) -> None:
     """g = dL/dz from the gates, c before and bent = tanh c after the step; dc ← dL/dc before it, dh ← 0."""
-    size = dh.size
-    zero, one = z.dtype.type(0), z.dtype.type(1)
+    size, one = dh.size, z.dtype.type(1)
+    i, f, new, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
+    di, df, dnew, do = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
     for j in range(size):
-        i, f, new, o = z[j], z[size + j], z[2 * size + j], z[3 * size + j]
-        d = dc[j] + dh[j] * o * (one - bent[j] * bent[j])
-        g[j] = d * new * i * (one - i)
-        g[size + j] = d * c[j] * f * (one - f)
-        g[2 * size + j] = d * i * (one - new * new)
-        g[3 * size + j] = dh[j] * bent[j] * o * (one - o)
-        dc[j] = d * f
-        dh[j] = zero
+        dc[j] += dh[j] * o[j] * (one - bent[j] * bent[j])
+    for j in range(size):
+        di[j] = dc[j] * new[j] * i[j] * (one - i[j])
+    for j in range(size):
+        df[j] = dc[j] * c[j] * f[j] * (one - f[j])
+    for j in range(size):
+        dnew[j] = dc[j] * i[j] * (one - new[j] * new[j])
+    for j in range(size):
+        do[j] = dh[j] * bent[j] * o[j] * (one - o[j])
+    for j in range(size):
+        dc[j] *= f[j]
+    dh[:] = 0
 
 
 @kernel
@@ -107,8 +117,9 @@ def gru_cell(given: Array, own: Array, bias: Array, z: Array, new: Array, h: Arr
     sigmoid_row(z[: 2 * size])
     for j in range(size):
         new[j] = own[2 * size + j] + bias[2 * size + j]
+    for j in range(size):
         z[2 * size + j] = given[2 * size + j] + z[j] * new[j]
-    tanh_row(z[2 * size :], z[2 * size :])
+    tanh_row(z[2 * size :])
     for j in range(size):
         h[j] = (one - z[size + j]) * z[2 * size + j] + z[size + j] * h[j]
 
@@ -117,15 +128,19 @@ def gru_cell(given: Array, own: Array, bias: Array, z: Array, new: Array, h: Arr
 def gru_cell_backward(z: Array, h: Array, from_state: Array, dh: Array, g: Array, own: Array) -> None:
     """g = dL/dz, own = dL/d(h·Wᵀ + b) from the gates and the state before the step; dh ← z·dh."""
     size, one = h.size, z.dtype.type(1)
+    reset, keep, new = z[:size], z[size : 2 * size], z[2 * size :]
+    dreset, dkeep, dnew = g[:size], g[size : 2 * size], g[2 * size :]
     for j in range(size):
-        reset, keep, new = z[j], z[size + j], z[2 * size + j]
-        d = dh[j] * (one - keep) * (one - new * new)
-        g[2 * size + j] = d
-        own[2 * size + j] = d * reset
-        g[j] = d * from_state[j] * reset * (one - reset)
-        g[size + j] = dh[j] * (h[j] - new) * keep * (one - keep)
-        own[j], own[size + j] = g[j], g[size + j]
-        dh[j] *= keep
+        dnew[j] = dh[j] * (one - keep[j]) * (one - new[j] * new[j])
+    for j in range(size):
+        dreset[j] = dnew[j] * from_state[j] * reset[j] * (one - reset[j])
+    for j in range(size):
+        dkeep[j] = dh[j] * (h[j] - new[j]) * keep[j] * (one - keep[j])
+    copy_row(g, own)
+    for j in range(size):
+        own[2 * size + j] *= reset[j]
+    for j in range(size):
+        dh[j] *= keep[j]
 
 
 @kernel(linked=True)
@@ -171,7 +186,7 @@ def recur(
                         z[j] = zero if z[j] < 0 else z[j]
                     copy_row(z, h)
                 else:
-                    tanh_row(z, z)
+                    tanh_row(z)
                     copy_row(z, h)
             copy_row(h, y[0, t, n])
             copy_row(c, y[1, t, n])
@@ -240,7 +255,8 @@ def recur_back(
                 gru_cell_backward(z, before[t, n], hidden[t, n], dh, g, own)
             else:
                 if kind == 2:
-                    tanh_row(y[1, t, n], bent)
+                    copy_row(y[1, t, n], bent)
+                    tanh_row(bent)
                     earlier = t + 1 if reverse else t - 1
                     lstm_cell_backward(z, c0[n] if step == steps - 1 else y[1, earlier, n], bent, dh, dc, g)
                 else:
@@ -331,10 +347,15 @@ def recurrent(
             latest[:] = dy, dz, dhidden.reshape(steps * batch, count * size), dh, dc
         return latest
 
+    def bias_gradient(dy: Array) -> Array:
+        dhidden, db = back(dy)[2], np.empty_like(b)
+        dense_backward(dhidden, dhidden, False, dhidden, db)
+        return db
+
     return y, (
         lambda dy: back(dy)[1],
         lambda dy: product(back(dy)[2].T, before.reshape(steps * batch, size)),
-        lambda dy: as_array(np.sum(back(dy)[2], axis=0, dtype=np.float64)),
+        bias_gradient,
         lambda dy: back(dy)[3],
         lambda dy: back(dy)[4],
     )
