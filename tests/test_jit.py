@@ -234,8 +234,8 @@ def test_what_is_emitted_for_convolution_and_sums_is_its_source_to_the_bit(dtype
 
     def check(calls, *arguments):
         found, expected = start.copy(), start.copy()
-        for to, kernel in ((found, Kernel(calls, fma=True)), (expected, SOURCES[calls])):
-            kernel(*(to if x is start else x for x in arguments))
+        for to, run in ((found, Kernel(calls, fma=True)), (expected, SOURCES[calls])):
+            run(*(to if x is start else x for x in arguments))
         np.testing.assert_array_equal(found, expected)
 
     for rows in (1, 3, 4, 7, 8, 9, 17):

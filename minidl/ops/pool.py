@@ -147,7 +147,8 @@ def _squares(size: tuple[int, ...], k: Any, s: Any, p: Any, d: Any, out: list[in
     if not within or (k, p, d) != ((2, 2), (0, 0), (1, 1)):
         return np.empty(0, np.uint32)
     rows, columns = (np.arange(o) * step for o, step in zip(out, s, strict=True))
-    return np.add.outer(rows * size[1], columns).reshape(-1).astype(np.uint32)
+    starts: Array = np.add.outer(rows * size[1], columns).reshape(-1)
+    return starts.astype(np.uint32)
 
 
 @op
