@@ -16,7 +16,7 @@ ROOT = str(Path(minidl.__file__).parents[1])
 compiled = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
 
 WARM = """
-LATER = {"conv_kernels", "pool", "norm", "recurrent", "embedding", "attention"}  # compiled when first used
+LATER = {"conv_kernels", "pool", "norm", "recurrent_kernels", "embedding", "attention"}  # compiled when first used
 import json
 from minidl.jit import KERNELS
 from minidl.warmup import compile_for, warmup

@@ -4,7 +4,8 @@ An image is copied once into a padded plane, one for each phase of the stride, w
 input of output pixel (i, j) under tap (u, v) stands at i·wide + j, moved by a distance that only the tap and the
 channel decide. So with the output laid out in rows of `wide` too, every tap of every channel is one long row, and a
 convolution is a matrix product of the weight with these rows, read where they are. (The few columns between the rows
-are computed, and dropped.) A stride costs nothing, since in its phase it is a stride of 1.
+are computed, and dropped; for the weight's gradient they count 0 times what stands there, so NaN reaches more of it.)
+A stride costs nothing, since in its phase it is a stride of 1.
 """
 
 from __future__ import annotations
@@ -231,46 +232,52 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
 
 
 @kernel(linked=True)
-def convolve_images(
-    dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array, biases: Array
-) -> None:
-    """`conv2d_dw` of images `first` to `last`, in float64: sums as dw flat; of dw only the shape."""
+def convolve_images(dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array) -> None:
+    """dw of images `first` to `last`, flat and in float64, as `sums`; of dw itself only the shape is used."""
     channels, groups, lanes = x.shape[1], geometry[6], 64 // dy.itemsize
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]
     high, wide = plane_shape(dw, dy, geometry)
     taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
     steps = ((dy.shape[2] - 1) * wide + dy.shape[3] + lanes - 1) // lanes
-    together = max(1, 64 // steps)  # small images, whose sums one run of `lane_products` adds up
     row, plane = steps * lanes, geometry[0] * geometry[1] * channels * high * wide
+    together = max(1, 64 // steps)  # small images, whose products one run of `lane_products` adds up
+    batch = max(1, 512 // (together * steps)) * together  # images after which sums go on in float64
+    most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
     planes = aligned(together * plane + lanes, dy)
     apart = aligned(together * dw.shape[0] * row, dy)  # dy in rows of `wide`, 0 between them and behind
+    products = aligned(min(most, outputs) * terms * lanes, dy)
     planes[:] = 0
     apart[:] = 0
-    most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
-    products, pair = aligned(min(most, outputs) * terms * lanes, dy), np.empty(2 * LANES, dy.dtype)
-    biases[:] = 0
-    zero = dy.dtype.type(0)
+    sums[:] = 0
     for q in range(0, dw.shape[0], outputs):
         group = q // outputs * inside * high * wide
         for o in range(q, q + outputs, most):
             count = min(most, q + outputs - o)
-            products[:] = 0
-            for n in range(first, last, together):
-                images = min(together, last - n)
-                for i in range(images):
-                    fill_planes(x[n + i], planes[i * plane :], high, wide, geometry)
-                    rows = apart[i * dw.shape[0] * row :]
-                    spread_rows(dy[n + i], o, count, rows, row, wide)
-                    for r in range(o, o + count):
-                        channel = rows[r * row : (r + 1) * row]
-                        biases[r] += centred_sums(channel, channel, zero, zero, pair)[0]
-                lane_products(
-                    apart, o * row, row, dw.shape[0] * row, planes, group, taps, plane,
-                    products, terms, images, steps, count, terms,
-                )  # fmt: skip
-            for k in range(count * terms):
-                sums[o * terms + k] = lane_sum(products[k * lanes : (k + 1) * lanes])
+            for start in range(first, last, batch):
+                products[:] = 0
+                for n in range(start, min(start + batch, last), together):
+                    images = min(together, last - n)
+                    for i in range(images):
+                        fill_planes(x[n + i], planes[i * plane :], high, wide, geometry)
+                        spread_rows(dy[n + i], o, count, apart[i * dw.shape[0] * row :], row, wide)
+                    lane_products(
+                        apart, o * row, row, dw.shape[0] * row, planes, group, taps, plane,
+                        products, terms, images, steps, count, terms,
+                    )  # fmt: skip
+                for k in range(count * terms):
+                    sums[o * terms + k] += lane_sum(products[k * lanes : (k + 1) * lanes])
+
+
+@kernel
+def sum_channels(dy: Array, first: int, last: int, sums: Array) -> None:
+    """sums[o] = Σ dy[n, o, i, j] over n from `first` to `last`, i, j.   dy (N, O, OH, OW)"""
+    lanes, zero = np.empty(2 * LANES, dy.dtype), dy.dtype.type(0)
+    sums[:] = 0
+    for n in range(first, last):
+        for o in range(dy.shape[1]):
+            channel = dy[n, o].reshape(-1)
+            sums[o] += centred_sums(channel, channel, zero, zero, lanes)[0]
 
 
 @kernel
@@ -294,6 +301,7 @@ def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> Non
     for t in prange(parts):
         part = np.int64(t)
         first, last = part * x.shape[0] // parts, (part + 1) * x.shape[0] // parts
-        convolve_images(dy, x, geometry, first, last, dw, sums[part], biases[part])
+        convolve_images(dy, x, geometry, first, last, dw, sums[part])
+        sum_channels(dy, first, last, biases[part])
     add_parts(sums, dw.reshape(-1))
     add_parts(biases, db)
