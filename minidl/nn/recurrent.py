@@ -85,6 +85,8 @@ class _Recurrent(Module):
                     getattr(self, f"{name}_l{k}{way}", None)
                     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 )
+                if b_ih is not None and self.cell != "gru":  # only the new state of a GRU tells the two apart
+                    b_ih, b_hh = b_ih + b_hh, None
                 if b_hh is None:
                     b_hh = np.zeros(self.gates * self.hidden_size, dtype)
                 at = len(finals)

@@ -62,7 +62,8 @@ def recurrent(
 
     def back(dy: Array) -> Any:
         if not latest or latest[0] is not dy:
-            dz, dhidden = np.empty_like(x), np.empty_like(x)
+            dz = np.empty_like(x)
+            dhidden = np.empty_like(x) if kind == GRU else dz
             dh, dc = np.empty_like(h), np.empty_like(c)
             given = kernel_array(dy, dtype)
             recurrent_backward(given, gates, hidden, before, w, c, y, kind, reverse, until, dz, dhidden, dh, dc)

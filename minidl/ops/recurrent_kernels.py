@@ -237,12 +237,14 @@ def recur_back(
             if t >= lengths[n]:
                 g[:] = 0
                 own[:] = 0
-                dhidden[t, n] = 0
+                if kind == GRU:
+                    dhidden[t, n] = 0
                 continue
             for j in range(size):
                 dh[j] += upstream[j]
             if kind == GRU:
                 gru_cell_backward(z, before[t, n], hidden[t, n], dh, g, own)
+                copy_row(own, dhidden[t, n])
             else:
                 if kind == LSTM:
                     copy_row(y[1, t, n], bent)
@@ -257,7 +259,6 @@ def recur_back(
                             g[j] = dh[j] * (one - z[j] * z[j])
                         dh[j] = zero
                 copy_row(g, own)
-            copy_row(own, dhidden[t, n])
         for j in range(0, size, width):
             for k in range(0, total, TERMS):
                 matmul_rows(
@@ -276,7 +277,7 @@ def recurrent_backward(
 ) -> None:  # fmt: skip
     """Backwards through the steps: dz = dL/d(inputs[t]) and dhidden = dL/d(h·Wᵀ + b), both (T, N, G·H); dL/dh0, dL/dc0.
 
-    They differ in GRU's n alone. dL/dh = dy + dhidden·W of the step after.
+    They differ in GRU's n alone, and may be one array elsewhere. dL/dh = dy + dhidden·W of the step after.
     """
     batch = before.shape[1]
     parts = batch_parts(batch)
