@@ -269,3 +269,17 @@ BAD = [
 def test_bad_input(call, kind, pattern):
     with pytest.raises(kind, match=pattern):
         call()
+
+
+@pytest.mark.parametrize(("images", "channels", "outputs"), [(2, 163, 3), (1, 8192, 9), (8300, 1, 1)])
+def test_what_is_added_up_in_parts(images, channels, outputs):
+    """More terms than are added up at a time, more output channels than have their sums in cache, many images."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(images, channels, 1, 1)), rng.normal(size=(outputs, channels, 1, 1))
+    dy = rng.normal(size=(images, outputs, 1, 1))
+    tx, tw = Tensor(x, requires_grad=True), Tensor(w, requires_grad=True)
+    y = ops.conv2d(tx, tw)
+    y.backward(dy)
+    np.testing.assert_allclose(y.data, np.einsum("ncij,ocij->noij", x, w), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tw.grad, np.einsum("noij,ncij->ocij", dy, x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tx.grad, np.einsum("noij,ocij->ncij", dy, w), rtol=1e-9, atol=1e-9)
