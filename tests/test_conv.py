@@ -283,3 +283,16 @@ def test_what_is_added_up_in_parts(images, channels, outputs):
     np.testing.assert_allclose(y.data, np.einsum("ncij,ocij->noij", x, w), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(tw.grad, np.einsum("noij,ncij->ocij", dy, x), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(tx.grad, np.einsum("noij,ocij->ncij", dy, w), rtol=1e-9, atol=1e-9)
+
+
+def test_the_first_of_the_largest_whatever_the_window():
+    x = Tensor(np.ones((1, 1, 5, 5)), requires_grad=True)
+    ops.max_pool2d(x, 3, 2).sum().backward()
+    expected = np.zeros((5, 5))
+    expected[:3:2, :3:2] = 1
+    np.testing.assert_array_equal(x.grad[0, 0], expected)
+
+
+def test_no_window_begins_in_the_padding_behind():
+    assert ops.max_pool2d(np.ones((1, 1, 3, 3)), 1, 3, ceil_mode=True).shape == (1, 1, 1, 1)
+    assert ops.avg_pool2d(np.ones((1, 1, 3, 3)), 1, 3, ceil_mode=True).shape == (1, 1, 1, 1)
