@@ -16,8 +16,9 @@ from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
 from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.joint import joint
 from minidl.ops.linalg import ROWS, WIDTH, block_terms, matmul_tile, product, worth_threads
-from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
+from minidl.tensor import Array, ArrayLike, as_array, op
 
 
 @kernel
@@ -283,17 +284,13 @@ def scaled_dot_product_attention(
     q, k, v = flat(q), flat(k), flat(v)
     p, y = np.empty((count, keys, queries), dtype, like=q), np.empty((count, queries, values), dtype, like=q)
     attention_forward(q, k, v, *bias, bool(is_causal), factor, p, y)
-    latest: list[Array] = []  # [dy, dq, dk, dv] of the backward under way: three gradients share one pass
 
-    def part(i: int) -> Gradient:
-        def gradient(dy: Array) -> Array:
-            if not latest or latest[0] is not dy:
-                made = [np.empty_like(x) for x in (p, q, k, v)]
-                attention_backward(flat(dy), q, k, v, bool(is_causal), factor, p, *made)
-                latest[:] = dy, *made[1:]
-            return latest[i].reshape(*batch, *latest[i].shape[-2:])
+    def backward(dy: Array) -> list[Array]:
+        ds, *made = (np.empty_like(x) for x in (p, q, k, v))
+        attention_backward(flat(dy), q, k, v, bool(is_causal), factor, p, ds, *made)
+        return [x.reshape(*batch, *x.shape[-2:]) for x in made]
 
-        return gradient
+    back = joint(backward)
 
     def gradient_mask(dy: Array) -> Array:
         dp = product(v, np.swapaxes(flat(dy), -1, -2))
@@ -301,4 +298,9 @@ def scaled_dot_product_attention(
         return as_array(np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys))
 
     masked = None if attn_mask is None or as_array(attn_mask).dtype == bool else gradient_mask
-    return y.reshape(*batch, queries, values), (part(1), part(2), part(3), masked)
+    return y.reshape(*batch, queries, values), (
+        lambda dy: back(dy)[0],
+        lambda dy: back(dy)[1],
+        lambda dy: back(dy)[2],
+        masked,
+    )

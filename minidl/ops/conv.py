@@ -13,6 +13,7 @@ import numpy as np
 from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_forward
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.joint import joint
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 Pair = tuple[int, int]
@@ -90,7 +91,7 @@ def _convolution(operands: Any, stride: Any, padding: Any, dilation: Any, groups
     geometry = _geometry(stride, dilation, before, groups)
     y = np.empty((images, outputs, *out), dtype, like=x)
     conv2d_forward(x, w, b, geometry, y)
-    weight_gradients = _shared_weight_gradients(lambda dy: (kernel_array(dy, dtype), x), w, geometry)
+    weight_gradients = joint(lambda dy: _weight_gradients(kernel_array(dy, dtype), x, w, geometry))
 
     def gradient_x(dy: Array) -> Array:
         dx: Array = np.empty_like(x)
@@ -107,18 +108,11 @@ def _convolution(operands: Any, stride: Any, padding: Any, dilation: Any, groups
     return y, (gradient_x, lambda dy: weight_gradients(dy)[0], lambda dy: weight_gradients(dy)[1])
 
 
-def _shared_weight_gradients(operands: Any, w: Array, geometry: Array) -> Any:
-    """dy → (dw, db), in one pass for both."""
-    latest: list[Array] = []
-
-    def back(dy: Array) -> list[Array]:
-        if not latest or latest[0] is not dy:
-            y, x = operands(dy)
-            latest[:] = dy, np.empty_like(w), np.empty(y.shape[1], w.dtype, like=y)
-            conv2d_dw(y, x, geometry, latest[1], latest[2])
-        return latest[1:]
-
-    return back
+def _weight_gradients(dy: Array, x: Array, w: Array, geometry: Array) -> tuple[Array, Array]:
+    """(dw, db)"""
+    dw, db = np.empty_like(w), np.empty(dy.shape[1], w.dtype, like=dy)
+    conv2d_dw(dy, x, geometry, dw, db)
+    return dw, db
 
 
 @op
@@ -210,9 +204,8 @@ def conv_transpose2d(
         conv2d_forward(kernel_array(dy, dtype), w, nothing, geometry, dx)
         return dx
 
-    weight_gradients = _shared_weight_gradients(lambda dy: (x, kernel_array(dy, dtype)), w, geometry)
     return y + b[:, None, None], (
         gradient_x,
-        lambda dy: weight_gradients(dy)[0],
+        lambda dy: _weight_gradients(x, kernel_array(dy, dtype), w, geometry)[0],
         lambda dy: as_array(np.sum(dy, axis=(0, 2, 3), dtype=np.float64)),
     )

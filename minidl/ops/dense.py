@@ -13,6 +13,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.joint import joint
 from minidl.ops.linalg import matmul_panel, matmul_plan, product, worth_threads
 from minidl.tensor import Array, ArrayLike, op
 
@@ -82,22 +83,22 @@ def _dense(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, rectify: bool) -> R
         x = x.reshape(math.prod(shape[:-1]), inputs)
     y = np.empty((x.shape[0], outputs), dtype, like=x)
     dense_forward(x, kernel_array(w.T, dtype), kernel_array(b, dtype), rectify, y)
-    latest: list[Array] = []  # [dy, dz, db] of the backward under way: three gradients share one pass
 
-    def back(dy: Array) -> list[Array]:
-        if not latest or latest[0] is not dy:
-            dz = kernel_array(dy, dtype)
-            if dz.ndim != 2:
-                dz = dz.reshape(y.shape)
-            latest[:] = dy, np.empty_like(y) if rectify else dz, np.empty(outputs, dtype, like=dz)
-            dense_backward(dz, y, rectify, latest[1], latest[2])
-        return latest
+    def backward(dy: Array) -> tuple[Array, Array]:
+        given = kernel_array(dy, dtype)
+        if given.ndim != 2:
+            given = given.reshape(y.shape)
+        dz, db = np.empty_like(y) if rectify else given, np.empty(outputs, dtype, like=given)
+        dense_backward(given, y, rectify, dz, db)
+        return dz, db
+
+    back = joint(backward)
 
     def gradient_x(dy: Array) -> Array:
-        dx = product(back(dy)[1], w)
+        dx = product(back(dy)[0], w)
         return dx if len(shape) == 2 else dx.reshape(shape)
 
-    gradients = (gradient_x, lambda dy: product(x.T, back(dy)[1]).T, lambda dy: back(dy)[2])
+    gradients = (gradient_x, lambda dy: product(x.T, back(dy)[0]).T, lambda dy: back(dy)[1])
     return y if len(shape) == 2 else y.reshape(*shape[:-1], outputs), gradients
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.joint import joint
 from minidl.ops.sums import LANES, centred_sums
 from minidl.tensor import Array, ArrayLike, as_array, op
 
@@ -151,18 +152,6 @@ def _affine(weight: ArrayLike, bias: ArrayLike, shape: tuple[int, ...], x: Array
     return found[0], found[1]
 
 
-def _shared(run: Any) -> Any:
-    """dy → the gradients that `run` computes in one pass, once for each dy."""
-    latest: list[Any] = []
-
-    def back(dy: Array) -> Any:
-        if not latest or latest[0] is not dy:
-            latest[:] = dy, run(dy)
-        return latest[1]
-
-    return back
-
-
 @op
 def batch_norm(
     x: ArrayLike,
@@ -214,7 +203,7 @@ def batch_norm(
         batch_norm_backward(given, flat, mean, variance, eps, w, own, dx, dw, db)
         return [dx.reshape(x.shape), dw, db]
 
-    back = _shared(backward)
+    back = joint(backward)
     return y.reshape(x.shape), (lambda dy: back(dy)[0], None, None, lambda dy: back(dy)[1], lambda dy: back(dy)[2])
 
 
@@ -230,7 +219,7 @@ def _normalised_rows(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, A
         layer_norm_backward(kernel_array(dy, x.dtype).reshape(x.shape), x, mean, inverse, w, dx, dw, db)
         return [dx, dw, db]
 
-    return y, _shared(backward)
+    return y, joint(backward)
 
 
 @op

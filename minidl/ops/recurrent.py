@@ -6,13 +6,12 @@ kernels then go through time.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from minidl.ops.dense import dense_backward
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array
+from minidl.ops.joint import joint
 from minidl.ops.linalg import product
 from minidl.ops.recurrent_kernels import GRU, LSTM, RELU, TANH, recurrent_backward, recurrent_forward
 from minidl.tensor import Array, ArrayLike, as_array, op
@@ -58,27 +57,26 @@ def recurrent(
     hidden = np.empty(before.shape if cell == "gru" else (0, 0, 0), dtype, like=x)
     y = np.empty((2, steps + 1, batch, size), dtype, like=x)
     recurrent_forward(x, w, b, h, c, kind, reverse, until, gates, hidden, before, y)
-    latest: list[Any] = []
 
-    def back(dy: Array) -> Any:
-        if not latest or latest[0] is not dy:
-            dz = np.empty_like(x)
-            dhidden = np.empty_like(x) if kind == GRU else dz
-            dh, dc = np.empty_like(h), np.empty_like(c)
-            given = kernel_array(dy, dtype)
-            recurrent_backward(given, gates, hidden, before, w, c, y, kind, reverse, until, dz, dhidden, dh, dc)
-            latest[:] = dy, dz, dhidden.reshape(steps * batch, count * size), dh, dc
-        return latest
+    def backward(dy: Array) -> tuple[Array, Array, Array, Array]:
+        dz = np.empty_like(x)
+        dhidden = np.empty_like(x) if kind == GRU else dz
+        dh, dc = np.empty_like(h), np.empty_like(c)
+        given = kernel_array(dy, dtype)
+        recurrent_backward(given, gates, hidden, before, w, c, y, kind, reverse, until, dz, dhidden, dh, dc)
+        return dz, dhidden.reshape(steps * batch, count * size), dh, dc
+
+    back = joint(backward)
 
     def bias_gradient(dy: Array) -> Array:
-        dhidden, db = back(dy)[2], np.empty_like(b)
+        dhidden, db = back(dy)[1], np.empty_like(b)
         dense_backward(dhidden, dhidden, False, dhidden, db)
         return db
 
     return y, (
-        lambda dy: back(dy)[1],
-        lambda dy: product(back(dy)[2].T, before.reshape(steps * batch, size)),
+        lambda dy: back(dy)[0],
+        lambda dy: product(back(dy)[1].T, before.reshape(steps * batch, size)),
         bias_gradient,
+        lambda dy: back(dy)[2],
         lambda dy: back(dy)[3],
-        lambda dy: back(dy)[4],
     )
