@@ -357,7 +357,8 @@ def test_kernels_become_vector_instructions():
         assert counts["on single numbers"] == 0, name
         assert counts["calls"] == 0, name
         if name == "matmul_forward" and jit._called(tile := jit.KERNELS["matmul_tile"]) is not tile.serial:
-            assert counts["fused multiply-adds"] == (24 if minidl.machine.vector_bits() == 512 else 12)
+            tile = 24 if minidl.machine.vector_bits() == 512 else 12
+            assert counts["fused multiply-adds"] in (tile, 2 * tile)  # LLVM unrolls the loop on some processors
 
 
 # ------------------------------------------------------------------------------------ command line
