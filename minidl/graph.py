@@ -24,7 +24,7 @@ def tensors(root: Tensor) -> list[Tensor]:
             seen.add(t)
             if t._node is tensor._FREED:
                 raise RuntimeError(
-                    "expected a recorded graph, found one that backward() has freed; backward(retain_graph=True) keeps it"
+                    "expected a recorded graph, found one that backward() freed; backward(retain_graph=True) keeps it"
                 )
             stack.append((t, True))
             stack.extend((x, False) for x in reversed(t._node.inputs if t._node else []) if x not in seen)
