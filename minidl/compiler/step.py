@@ -80,7 +80,8 @@ class Step:
         """Step through one epoch of a `data.Loader` in machine code: what each step returned, if that is a number.
 
         progress   called about ten times a second with the number of examples since the last call. Then Ctrl-C
-                   works, too: between two steps. What is left after the whole batches is a call of its own.
+                   works, too: between two steps. What is left after the whole batches is a call of its own, and so
+                   is every batch that the loader augments.
 
         TypeError: no Loader. ValueError: an empty one.
         """
@@ -89,7 +90,7 @@ class Step:
         order, size = loader.order(), loader.batch_size
         if not len(loader):
             raise ValueError(f"run: expected at least one batch of {size}, found {len(order)} examples")
-        whole = len(order) // size if not self._eager else 0
+        whole = len(order) // size if loader.gathers and not self._eager else 0
         losses = []
         if whole:
             losses.append(self._run_whole(loader, order[: whole * size], progress))

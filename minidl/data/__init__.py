@@ -1,6 +1,8 @@
-"""Data as arrays: reading, downloading, dividing and batching it."""
+"""Data as arrays: reading, downloading, dividing, batching and augmenting it."""
 
-from minidl.data.dataset import Dataset, mean_std, train_test_split
+from typing import Any
+
+from minidl.data.dataset import Dataset, mean_std, statistics, train_test_split
 from minidl.data.idx import IDXError, read_idx, write_idx
 from minidl.data.loader import Loader
 from minidl.data.sources import DataError, DataUnavailable, load
@@ -11,9 +13,19 @@ __all__ = [
     "Dataset",
     "IDXError",
     "Loader",
+    "augment",
     "load",
     "mean_std",
     "read_idx",
+    "statistics",
     "train_test_split",
     "write_idx",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "augment":  # imported when it is first asked for: few programs do
+        import importlib
+
+        return importlib.import_module("minidl.data.augment")
+    raise AttributeError(f"module 'minidl.data' has no attribute {name!r}")

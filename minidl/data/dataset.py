@@ -117,3 +117,16 @@ def mean_std(x: Array) -> tuple[Array, Array]:
         else:
             mean[c], std[c] = channel.mean(dtype=np.float64), channel.std(dtype=np.float64)
     return mean, std
+
+
+def statistics(x: Array) -> dict[str, list[float]]:
+    """{"mean": […], "std": […]} of each channel, as `Loader` takes them and JSON keeps them.
+
+        statistics = data.statistics(train.x)                  # of the training set alone
+        data.Loader(test, **statistics)
+        save_model(path, model, {"statistics": statistics})    # and data.Loader(x, **config["statistics"]) later
+
+    As `mean_std`; a channel of a single value has a std of 1, so that it comes as zeros.
+    """
+    mean, std = mean_std(x)
+    return {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from minidl.data.dataset import Dataset, as_arrays
 from minidl.jit import kernel, prange
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike
+
+if TYPE_CHECKING:
+    from minidl.data.augment import Compose, Transformation
+    from minidl.data.mixup import Mixup
 
 
 @kernel(parallel=lambda images, indices, scale, shift, out: out.size >= 1 << 17)
@@ -27,12 +31,20 @@ class Loader:
     """Iterates over batches of a Dataset, or of several arrays of one length (a lone array comes without a tuple).
 
     batch_size   examples in a batch; the last has what is left, or is left out if `drop_last`
-    shuffle      a new order in each iteration, from a generator with this seed (None: from minidl's own)
-    mean, std    numbers, or one a channel: images come as (x / 255 − mean) / std
+    shuffle      a new order in each iteration
+    seed         of the generator of orders and augmentation (None: minidl's own)
+    mean, std    numbers, or one a channel: images come as (x − mean) / std, bytes as (x / 255 − mean) / std
+    augment      a function of (images, generator), or a list of them, as `data.augment` has them: what is made of the
+                 first array's images, in [0, 1], before mean and std. The last of a list may be a `Mixup`
 
     Arrays of bytes with at least 2 axes are images: batches of them are float32 in [0, 1] before mean and std.
-    Other arrays come as they are. Every batch is a new array. TypeError, ValueError: options out of range,
-    arrays of different lengths, mean or std without images.
+    Other arrays come as they are; but if none is of bytes, the first may be float32 images (N, C, H, W), in [0, 1],
+    to which mean, std and augment apply. Every batch is a new array.
+
+    Random numbers are drawn for one order in each iteration, then for batch after batch, when it is made: with the same
+    order and state of the generator the same batches follow.
+
+    TypeError, ValueError: options out of range, arrays of different lengths, mean, std or augment without images.
     """
 
     def __init__(
@@ -44,6 +56,7 @@ class Loader:
         drop_last: bool = False,
         mean: ArrayLike = 0.0,
         std: ArrayLike = 1.0,
+        augment: Transformation | Sequence[Transformation | Mixup] | Mixup | None = None,
     ) -> None:
         if len(arrays) == 1 and isinstance(arrays[0], Dataset):
             arrays = (arrays[0].x, arrays[0].y)
@@ -57,14 +70,23 @@ class Loader:
             raise TypeError(f"Loader: expected batch_size as an int, found {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"Loader: expected a batch_size of at least 1, found {batch_size}")
-        if not any(map(_are_images, self.arrays)) and (np.any(np.not_equal(mean, 0)) or np.any(np.not_equal(std, 1))):
-            found = ", ".join(f"{a.dtype} {a.shape}" for a in self.arrays)
-            raise ValueError(f"Loader: expected uint8 images to apply mean and std to, found {found}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
         self.generator = np.random.default_rng(seed) if seed is not None else None
         # Images in the one form that the kernel takes: C order, writable.
         self.arrays = [np.require(a, requirements=("C", "A", "W")) if _are_images(a) else a for a in self.arrays]
-        self.affine = [_affine(a, mean, std) if _are_images(a) else None for a in self.arrays]
+        first, given = self.arrays[0], bool(np.any(np.not_equal(mean, 0)) or np.any(np.not_equal(std, 1)))
+        as_bytes = any(map(_are_images, self.arrays))
+        floats = not as_bytes and first.dtype == np.float32 and first.ndim == 4
+        if given and not floats and not as_bytes:
+            found = ", ".join(f"{a.dtype} {a.shape}" for a in self.arrays)
+            raise ValueError(f"Loader: expected images to apply mean and std to, found {found}")
+        self.augment, self.mixup = (None, None) if augment is None else _transformations(augment, self.arrays)
+        self.affine = [_affine(a, mean, std, 255) if _are_images(a) else None for a in self.arrays]
+        self.afterwards: tuple[Array, Array] | None = None  # mean and std, where they are not part of gathering
+        if given and (floats or self.augment is not None):
+            self.afterwards = _affine(first, mean, std, 1)
+        if self.affine[0] is not None and self.augment is not None:
+            self.affine[0] = _affine(first, 0.0, 1.0, 255)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.arrays[0]), self.batch_size)
@@ -81,16 +103,42 @@ class Loader:
 
     def batch(self, indices: Array) -> Any:
         """The examples of these numbers, as a batch."""
-        batch = tuple(_take(a, affine, indices) for a, affine in zip(self.arrays, self.affine, strict=True))
-        return batch if len(batch) > 1 else batch[0]
+        batch = [_take(a, affine, indices) for a, affine in zip(self.arrays, self.affine, strict=True)]
+        if self.augment is not None:
+            batch[0] = self.augment(batch[0], self.generator)
+        if self.afterwards is not None:
+            scale, shift = (v[:, None, None] for v in self.afterwards)
+            batch[0] = batch[0] * scale + shift
+        if self.mixup is not None:
+            batch = [*self.mixup(batch[0], batch[1], self.generator)]
+        return tuple(batch) if len(batch) > 1 else batch[0]
+
+    @property
+    def gathers(self) -> bool:
+        """Is all that is done to a batch to gather and scale its examples, as `minidl.compile` can by itself?"""
+        return self.augment is None and self.mixup is None and self.afterwards is None
 
 
 def _are_images(a: Array) -> bool:
     return a.dtype == np.uint8 and a.ndim >= 2
 
 
-def _affine(images: Array, mean: ArrayLike, std: ArrayLike) -> tuple[Array, Array]:
-    """(scale, shift) a channel such that x·scale + shift = (x / 255 − mean) / std."""
+def _transformations(augment: Any, arrays: list[Array]) -> tuple[Compose | None, Mixup | None]:
+    """What is done to the images of these arrays, and to images and labels after that."""
+    from minidl.data.augment import Compose, Mixup  # with kernels that few programs use
+
+    steps = list(augment) if isinstance(augment, tuple | list) else [augment]
+    mixup = steps.pop() if steps and isinstance(steps[-1], Mixup) else None
+    found = ", ".join(f"{a.dtype} {a.shape}" for a in arrays)
+    if arrays[0].ndim != 4 or arrays[0].dtype not in (np.uint8, np.float32):
+        raise ValueError(f"Loader: expected images (N, C, H, W), uint8 or float32, to augment, found {found}")
+    if mixup is not None and len(arrays) != 2:
+        raise ValueError(f"Loader: expected images and labels for {mixup!r}, found {found}")
+    return Compose(steps) if steps else None, mixup
+
+
+def _affine(images: Array, mean: ArrayLike, std: ArrayLike, top: float) -> tuple[Array, Array]:
+    """(scale, shift) a channel such that x·scale + shift = (x / top − mean) / std."""
     channels = images.shape[1] if images.ndim > 2 else 1
     mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     for name, values in (("mean", mean), ("std", std)):
@@ -100,7 +148,7 @@ def _affine(images: Array, mean: ArrayLike, std: ArrayLike) -> tuple[Array, Arra
             )
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
         raise ValueError(f"Loader: expected a finite mean and finite std > 0, found {mean} and {std}")
-    scale, shift = np.broadcast_arrays(1 / (255 * std), -mean / std)
+    scale, shift = np.broadcast_arrays(1 / (top * std), -mean / std)
     return tuple(np.array(np.broadcast_to(v, channels), np.float32) for v in (scale, shift))  # type: ignore[return-value]
 
 
