@@ -1,0 +1,147 @@
+"""Metrics by short names, as `fit`, `evaluate` and the command line take them: of raw outputs, over a whole set.
+
+A metric is a function (outputs, targets) → float. Of a classifier, outputs are logits (N, C) and targets the labels
+(N,) from 0 to C − 1; outputs (N,) or (N, 1) are the logit of class 1 of two, and targets (N,) or (N, 1). Of a
+regression both are values of one shape. Outputs with NaN in them give NaN.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.metrics.classification import f1_score, precision_score, recall_score
+from minidl.metrics.inputs import array, class_labels, columns, named, one_length
+from minidl.metrics.probability import brier, expected_calibration_error
+from minidl.metrics.ranking import auc, one_against_rest, precision_over_recall, top_k_hits
+from minidl.metrics.regression import (
+    explained_variance_score,
+    mean_absolute_error,
+    mean_squared_error,
+    median_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
+from minidl.tensor import Array, ArrayLike
+
+Metric = Callable[[ArrayLike, ArrayLike], float]
+
+
+def _of_logits(name: str, function: Callable[[Array, Array], Any]) -> Metric:
+    """The metric function(labels (N,), logits (N, C ≥ 2) in float64), with its inputs checked."""
+
+    def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
+        logits, labels = array(outputs, "outputs"), array(targets, "targets")
+        if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
+            z = logits.reshape(-1).astype(np.float64)
+            logits = np.stack([np.zeros_like(z), z], axis=1)  # the same probabilities, by a softmax
+        elif logits.ndim != 2:
+            raise ValueError(f"expected outputs (N, C) or (N,), found shape {logits.shape}")
+        y = class_labels(labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels, "targets")
+        one_length(outputs=logits, targets=y)
+        columns(y, None, logits.shape[1])
+        if np.isnan(logits).any():
+            return math.nan
+        return float(function(y, np.clip(logits.astype(np.float64), -1e300, 1e300)))  # for ∞ − ∞ is NaN
+
+    metric.__name__ = metric.__qualname__ = name
+    return named(metric)
+
+
+def _of_values(name: str, function: Callable[[ArrayLike, ArrayLike], Any]) -> Metric:
+    """The metric function(targets, outputs), both (N, the rest as one axis)."""
+
+    def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
+        found, wanted = (
+            x[:, None] if x.ndim == 1 else x for x in (array(outputs, "outputs"), array(targets, "targets"))
+        )
+        if found.shape != wanted.shape or not found.ndim:
+            raise ValueError(f"expected outputs and targets of one shape, found {found.shape} and {wanted.shape}")
+        if not np.isfinite(found).all():
+            return math.nan
+        return float(function(wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)))
+
+    metric.__name__ = metric.__qualname__ = name
+    return named(metric)
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _softmax(logits: Array) -> Array:
+    return np.exp(_log_softmax(logits))
+
+
+def _one_or_each(binary: Callable[[Array, Array], float], y: Array, logits: Array) -> float:
+    """A metric of scores: of class 1 where there are two classes, else the mean over classes, each against the rest."""
+    if logits.shape[1] == 2:
+        found = binary(y == 1, logits[:, 1] - logits[:, 0])
+    else:
+        found = one_against_rest(binary, y, _softmax(logits), "macro")
+    if math.isnan(found):
+        raise ValueError(
+            f"expected targets of every class from 0 to {logits.shape[1] - 1}, found {np.unique(y)[:10].tolist()} only"
+        )
+    return found
+
+
+def _top(k: int) -> Metric:
+    return _of_logits(f"top{k}", lambda y, z: top_k_hits(y, z, k).mean())
+
+
+def _predicted(name: str, function: Callable[..., Any], average: str | None) -> Metric:
+    """A metric of the predicted classes. average None: of class 1 where there are two classes, else "macro"."""
+
+    def metric(y: Array, z: Array) -> Any:
+        return function(y, z.argmax(axis=1), average=average or ("binary" if z.shape[1] == 2 else "macro"))
+
+    return _of_logits(name, metric)
+
+
+METRICS: dict[str, Metric] = {
+    metric.__name__: metric
+    for metric in (
+        _of_logits("accuracy", lambda y, z: (z.argmax(axis=1) == y).mean()),
+        _top(3),
+        _top(5),
+        *(
+            _predicted(f"{name}_{average}" if average else name, function, average)
+            for name, function in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score))
+            for average in (None, "macro", "micro", "weighted")
+        ),
+        _of_logits("auc", lambda y, z: _one_or_each(auc, y, z)),
+        _of_logits("average_precision", lambda y, z: _one_or_each(precision_over_recall, y, z)),
+        _of_logits("log_loss", lambda y, z: -_log_softmax(z)[np.arange(len(y)), y].mean()),
+        _of_logits("brier", lambda y, z: brier(y, _softmax(z)) / (2 if z.shape[1] == 2 else 1)),
+        _of_logits("ece", lambda y, z: expected_calibration_error(y, _softmax(z))),
+        _of_values("mse", mean_squared_error),
+        _of_values("rmse", root_mean_squared_error),
+        _of_values("mae", mean_absolute_error),
+        _of_values("median_absolute_error", median_absolute_error),
+        _of_values("max_error", lambda y, x: abs(y - x).max()),
+        _of_values("r2", r2_score),
+        _of_values("explained_variance", explained_variance_score),
+    )
+}
+
+
+def by_name(name: str) -> Metric:
+    """The metric of this name: one of METRICS, or "top1", "top2", …. ValueError: there is none; it names the nearest.
+
+    precision, recall and f1 are those of class 1 where there are two classes, else the mean over the classes that occur
+    (their "macro" average); auc and average_precision likewise, from softmax probabilities. log_loss is not clipped.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if isinstance(name, str) and re.fullmatch(r"top[1-9]\d{0,8}", name):
+        return _top(int(name[3:]))
+    near = difflib.get_close_matches(str(name), METRICS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"by_name: expected a metric of {list(METRICS)}, found {name!r}{hint}")

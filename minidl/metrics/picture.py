@@ -1,0 +1,63 @@
+"""The confusion matrix as a picture."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidl.metrics.inputs import array
+from minidl.tensor import ArrayLike
+
+
+def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> None:
+    """Draw a confusion matrix to a PNG: true classes down, predicted across; the colour is the share of the true class.
+
+    matrix    (C, C) counts or shares, as `confusion_matrix` gives it; the numbers are written in for C ≤ 30
+    classes   C names for the axes, else 0 to C − 1
+
+    ImportError: the `plot` extra is not installed. ValueError: another shape, values that are negative or not finite,
+    not C names. OSError: the file cannot be written.
+    """
+    values = array(matrix, "plot_confusion: matrix")
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise ValueError(f"plot_confusion: expected matrix (C, C), found shape {values.shape}")
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError("plot_confusion: expected finite numbers of at least 0, found others in the matrix")
+    count = len(values)
+    names = [str(name) for name in (range(count) if classes is None else classes)]
+    if len(names) != count:
+        raise ValueError(f"plot_confusion: expected {count} classes, one for each row, found {len(names)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plot_confusion: drawing takes matplotlib: pip install "minidl[plot]"') from error
+
+    total = values.sum(axis=1, keepdims=True)
+    share = values / np.where(total == 0, 1, total)
+    side = min(max(0.62 * count, 2.4), 12)
+    figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    long = max(map(len, names)) > 3
+    step = -(-count // 60)  # names that would touch one another are left out
+    shown = list(range(0, count, step))
+    axes.set_xticks(shown, [names[i] for i in shown], rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(shown, [names[i] for i in shown])
+    axes.set(xlabel="predicted", ylabel="true")
+    if count <= 30:
+        form = "{:,}" if values.dtype.kind in "biu" else "{:.2f}"
+        longest = max(len(form.format(v)) for v in values.reshape(-1).tolist())
+        size = min(10.0, 62 * side / count / longest)  # a digit is about 0.6 of its size wide
+        for i, j in np.ndindex(values.shape):
+            if values[i, j]:
+                colour = "white" if share[i, j] > 0.5 else "black"
+                text = form.format(values[i, j].item())
+                axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format="png")
+    with open(path, "wb") as file:  # only now, so that an error leaves no half of a picture
+        file.write(picture.getvalue())
