@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from minidl import commands, machine
+from minidl import machine, models, optim
+from minidl.commands import settings, shared, tools, use
+from minidl.commands import train as training
 from minidl.terminal import Failure, note, reason
 
 MOST_UNITS, MOST_THREADS = 1_000_000, 256
@@ -47,8 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    parser, train = _parser()
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser().parse_args(argv)
+        if given[:1] == ["train"]:
+            try:
+                given = ["train", *settings.expanded(given[1:], train)]
+            except ValueError as error:
+                train.error(str(error))
+        arguments = parser.parse_args(given)
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else 2
     arguments.run(arguments)
@@ -86,6 +95,20 @@ def _rate(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a finite number above 0, found {text!r}")
 
 
+def _part(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, found {text!r}")
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
+
+
 def _directory(text: str) -> str:
     if not os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"expected a directory, found {text!r}")
@@ -114,7 +137,8 @@ def _png(text: str) -> Path:
     return Path(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser, and that of `train`."""
     parser = argparse.ArgumentParser(
         prog="minidl", description="Train small neural networks on the CPU.", allow_abbrev=False
     )
@@ -131,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def reads_data(made: argparse.ArgumentParser, default: str) -> None:
-        made.add_argument("--dataset", choices=commands.DATASETS, help=f"what data (default: {default})")
+        made.add_argument("--dataset", choices=shared.DATASETS, help=f"what data (default: {default})")
         made.add_argument("--data-dir", type=_directory, metavar="DIR", help="where it is (default: $MINIDL_DATA)")
         made.add_argument("--offline", action="store_true", help="download nothing")
 
@@ -139,34 +163,56 @@ def _parser() -> argparse.ArgumentParser:
         threads = _whole(1, MOST_THREADS)
         made.add_argument("--threads", type=threads, metavar="N", help="threads to compute with (default: all cores)")
 
-    train = command("train", commands.run_train, "train a network on a data set, test it, and save it")
+    train = command("train", training.run_train, "train a network on a data set, test it, and save it")
     reads_data(train, "mnist, or the built-in digits where that cannot be had")
-    one, out = _whole(1), Path("model.safetensors")
+    one = _whole(1)
+    train.add_argument("--model", choices=models.MODELS, default="mlp", help="what net (default: mlp)")
     width = _whole(1, MOST_UNITS)
-    train.add_argument("--hidden", type=width, nargs="+", default=[512], metavar="N", help="widths (default: 512)")
+    help = "widths of an mlp (default: 512)"
+    train.add_argument("--hidden", type=width, nargs="+", default=[512], metavar="N", help=help)
     train.add_argument("--epochs", type=one, default=5, metavar="N", help="passes over the data (default: 5)")
     train.add_argument("--batch-size", type=one, default=128, metavar="N", help="images in a step (default: 128)")
     train.add_argument(
-        "--optimizer", choices=commands.RATES, default="adam", help="default: adam; sgd has momentum 0.9"
+        "--optimizer", choices=training.RATES, default="adam", help="default: adam; sgd has momentum 0.9"
     )
     train.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate (default: 0.001; sgd: 0.05)")
+    train.add_argument("--weight-decay", type=_part, metavar="RATE", help="(default: the optimizer's own)")
+    train.add_argument("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: not at all)")
+    train.add_argument("--clip-norm", type=_rate, metavar="NORM", help="the largest norm of the gradients together")
+    help = "change training images at random: " + ", ".join(training.AUGMENTATIONS)
+    train.add_argument("--augment", choices=training.AUGMENTATIONS, nargs="*", default=[], metavar="HOW", help=help)
+    help = "scale images by the training set's mean and deviation, which are saved with the model"
+    train.add_argument("--standardize", action=argparse.BooleanOptionalAction, default=False, help=help)
+    help = "part of the training set to validate with, in place of the test set"
+    train.add_argument("--val-split", type=_share, metavar="SHARE", help=help)
+    help = "stop when the validation loss has not fallen for N epochs (with --val-split 0.1 unless given)"
+    train.add_argument("--early-stop", type=one, metavar="N", help=help)
     train.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of weights and order (default: 0)")
+    train.add_argument("--eager", action="store_true", help="do not compile the step")
     computes(train)
-    help = f"where the model goes, and beside it, as .json, the run's figures (default: {out})"
-    train.add_argument("--out", type=_output, default=out, metavar="FILE", help=help)
+    help = "where the model goes; beside it the run's figures (.json) and a checkpoint (default: model.safetensors)"
+    train.add_argument("--out", type=_output, metavar="FILE", help=help)
+    help = "a directory for all of the run: model, figures, checkpoint, and a log as JSON lines"
+    train.add_argument("--log-dir", type=Path, metavar="DIR", help=help)
+    help = "continue a run from its checkpoint or directory (default: that of --out or --log-dir)"
+    train.add_argument("--resume", nargs="?", const="", metavar="PATH", help=help)
+    train.add_argument("--config", metavar="FILE.toml", help="take flags from there; those given here come first")
+    train.add_argument("--print-config", action="store_true", help="print every flag as such a file, and do nothing")
     train.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
-    evaluate = command("eval", commands.run_eval, "test a model that was saved")
+    evaluate = command("eval", use.run_eval, "test a model that was saved")
     evaluate.add_argument("model", metavar="MODEL", help="a .safetensors file of `minidl train`")
     reads_data(evaluate, "the one that the model was trained on")
     computes(evaluate)
 
-    predict = command("predict", commands.run_predict, "tell what images show")
+    evaluate.add_argument("--confusion", type=_png, metavar="FILE.png", help="draw the confusion matrix")
+
+    predict = command("predict", use.run_predict, "tell what images show")
     predict.add_argument("model", metavar="MODEL", help="a .safetensors file of `minidl train`")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, .npy or IDX files")
     computes(predict)
 
-    bench = command("bench", commands.run_bench, "check kernels, and time them against the machine's peak", json=False)
+    bench = command("bench", tools.run_bench, "check kernels, and time them against the machine's peak", json=False)
     bench.add_argument("kernel", metavar="KERNEL", nargs="*", help="which (default: all)")
     bench.add_argument("--variant", action="append", metavar="NAME", help="only this variant, beside minidl's own")
     bench.add_argument("--shape", type=_shape, metavar="AxBxC", help="instead of the kernels' usual shapes")
@@ -179,6 +225,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--asm", metavar="KERNEL", help="show what the compiler made of it, and time nothing")
     bench.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
-    command("info", commands.run_info, "show versions, the processor, threads and directories")
-    command("warmup", commands.run_warmup, "compile all kernels ahead, so that nothing waits for that later")
-    return parser
+    command("info", tools.run_info, "show versions, the processor, threads and directories")
+    command("warmup", tools.run_warmup, "compile all kernels ahead, so that nothing waits for that later")
+    return parser, train

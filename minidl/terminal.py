@@ -68,18 +68,21 @@ class Progress:
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {epoch}/{self.epochs}")
 
-    def step(self, count: int, loss: float, accuracy: float) -> None:
-        """A step is done, of so many images; loss and accuracy are those of the epoch so far."""
+    def step(self, count: int, told: str = "") -> None:
+        """So many more images are done; `told` is what there is to say of the epoch so far."""
         self.seen += count
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %", refresh=False)
+            self.bar.set_postfix_str(told, refresh=False)
             self.bar.update(count)
-        elif not self.quiet and self.seen == self.images:
-            rate = self.images / (time.perf_counter() - self.start)
-            note(
-                f"epoch {self.epoch}/{self.epochs}: loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, "
-                f"{rate:,.0f} images/s, ETA {(self.epochs - self.epoch) * self.images / rate:.0f} s"
-            )
+
+    def end(self, told: str) -> None:
+        """The epoch is done; `told` is what came of it."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(told)
+        elif not self.quiet:
+            rate = self.seen / max(time.perf_counter() - self.start, 1e-9)
+            left = (self.epochs - self.epoch) * self.images / max(rate, 1e-9)
+            note(f"epoch {self.epoch}/{self.epochs}: {told}, {rate:,.0f} images/s, ETA {left:.0f} s")
 
     def print(self, text: str) -> None:
         """A line on stdout, which may be the terminal that the bar is on."""

@@ -17,8 +17,9 @@ FLOORS = [
     ["tensor", "jit", "cache", "kernel_cache", "linking", "random"],
     ["ops", "data", "metrics", "graph"],
     ["nn", "init", "optim", "gradcheck", "models", "checkpoint"],
-    ["compiler", "pictures", "machine", "terminal"],
-    ["train", "callbacks", "warmup"],
+    ["compiler", "pictures", "machine", "terminal", "history"],
+    ["divergence", "evaluation", "run", "warmup"],
+    ["train", "callbacks"],
     ["explanation", "overview", "watch", "search", "report", "sklearn"],  # studies: each on the public API alone
     ["bench"],
     ["commands"],

@@ -220,9 +220,9 @@ def _inside(name: str, thing: Any) -> list[tuple[str, Any]]:
         named = [(k, v) for k, v in thing.keywords.items()]
         return [(name, thing.func), *((f"argument_{i}", a) for i, a in enumerate(thing.args)), *named]
     if isinstance(thing, types.FunctionType):
-        if (thing.__module__ or "").split(".")[0] in ("minidl", "numpy", "numba"):
-            return []
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
+        if (thing.__module__ or "").split(".")[0] in ("minidl", "numpy", "numba"):  # their globals are no state
+            return [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
         found = [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
         found += [(n, thing.__globals__[n]) for n in _names(thing.__code__) if n in thing.__globals__]
         return [*found, *((f"default_{i}", d) for i, d in enumerate(thing.__defaults__ or ()))]

@@ -1,0 +1,203 @@
+"""`minidl train`: what is asked for on the command line or in a file, given to `train.fit`.
+
+A run leaves its model (weights, and what it takes to use them), its figures as JSON, and a checkpoint of everything,
+from which `--resume` continues to the same bits.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from minidl import callbacks, checkpoint, data, machine, models, nn, optim
+from minidl.commands.settings import CIRCUMSTANCES, as_toml, differences, outputs, settings
+from minidl.commands.shared import CLASSES, data_to_train_on, source, use_threads
+from minidl.data import augment
+from minidl.evaluation import evaluate
+from minidl.jit import get_num_threads
+from minidl.random import manual_seed
+from minidl.run import Run
+from minidl.terminal import Failure, bold, note, reason
+from minidl.train import OPTIMIZERS, DivergenceError, fit
+
+RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
+AUGMENTATIONS = {
+    "shift": lambda: augment.Shift(2),
+    "rotate": lambda: augment.Rotate(10),
+    "zoom": lambda: augment.Zoom((0.9, 1.1)),
+    "shear": lambda: augment.Shear(10),
+    "elastic": lambda: augment.Elastic(),
+    "noise": lambda: augment.Noise(0.1),
+    "cutout": lambda: augment.Cutout(4),
+    "flip": lambda: augment.Flip(),
+}
+HELD_OUT = 0.1  # of the training set, where early stopping needs some and --val-split does not say
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    if arguments.print_config:
+        print(as_toml(settings(arguments)), end="")
+        return
+    out, figures, kept = outputs(arguments.out, arguments.log_dir)
+    _check_outputs(arguments.log_dir, out, figures, kept)
+    use_threads(arguments)
+    name, train, test = data_to_train_on(arguments)
+    asked = {k: v for k, v in settings(arguments).items() if k not in CIRCUMSTANCES}
+    asked |= {"dataset": name, "lr": arguments.lr or RATES[arguments.optimizer]}
+    manual_seed(arguments.seed)
+    shape = train.x.shape[1:]
+    options = {"hidden": arguments.hidden} if arguments.model == "mlp" else {}
+    model = models.build(arguments.model, shape, CLASSES, **options)
+    optimizer = _optimizer(arguments.optimizer, model, asked["lr"], arguments.weight_decay)
+    share = arguments.val_split or (HELD_OUT if arguments.early_stop else 0)
+    held_name, held = "test", test
+    if share:
+        split: Any = data.train_test_split(train, test_size=share, stratify=train.y, seed=arguments.seed)
+        held_name, (train, held) = "val", split
+    standard: dict[str, Any] = {}
+    if arguments.standardize:
+        standard = dict(zip(("mean", "std"), (v.tolist() for v in data.mean_std(train.x)), strict=True))
+    changes = [AUGMENTATIONS[a]() for a in arguments.augment] or None
+    loader = data.Loader(train, batch_size=arguments.batch_size, shuffle=True, augment=changes, **standard)
+    sizes = {"train": len(train), held_name: len(held)}
+    about = {
+        "model": str(out),
+        "parameters": sum(p.size for p in model.parameters()),
+        "config": {**asked, "input_shape": list(shape), "classes": CLASSES, "standardize": standard or None},
+        "threads": get_num_threads(),
+        "dataset": {"name": name, "source": source(name, arguments.data_dir), **sizes},
+        "versions": machine.versions(),
+    }
+    report = _Report(about, held_name, out, figures, arguments.json)
+    added: list[Any] = [callbacks.EarlyStopping(arguments.early_stop)] if arguments.early_stop else []
+    if arguments.log_dir is not None:
+        added.append(callbacks.Log(arguments.log_dir / "log.jsonl"))
+    resume = _to_resume(arguments, kept, asked)
+    if not arguments.quiet:
+        note(
+            f"{name}: {len(train):,} images to train on, {len(held):,} for {held_name}; {arguments.model}, "
+            f"{about['parameters']:,} parameters"
+        )
+        note(
+            f"{arguments.optimizer}, lr {asked['lr']:g}, batch {arguments.batch_size}, seed {arguments.seed}, "
+            f"threads {get_num_threads()}"
+        )
+    try:
+        fit(
+            model, loader, data.Loader(held, batch_size=1000, **standard),
+            epochs=arguments.epochs, optimizer=optimizer, schedule=arguments.schedule, metrics=["accuracy"],
+            callbacks=[*added, callbacks.Checkpoint(kept), report], clip_norm=arguments.clip_norm,
+            compile=not arguments.eager, resume=resume, config=about["config"], verbose=not arguments.quiet,
+        )  # fmt: skip
+        if share:
+            report.test(model, data.Loader(test, batch_size=1000, **standard))
+    except DivergenceError as error:
+        raise Failure(f"training diverged: {error}; try a smaller --lr") from error
+    except checkpoint.CheckpointError as error:
+        raise Failure(f"--resume: {error}") from error
+    except OSError as error:
+        raise Failure(f"cannot write {out}, {figures} or {kept} ({reason(error)})") from error
+    except KeyboardInterrupt:
+        done = len(report.rows)
+        told = f"{out} is the model of epoch {done}; to go on: minidl train --resume {kept}"
+        note(f"interrupted; {told}" if done else "interrupted in the first epoch")
+        raise
+    if arguments.json:
+        print(report.text(), end="")
+    if not arguments.quiet:
+        note(f"saved {out} and {figures}; test it with: minidl eval {out}")
+
+
+def _check_outputs(directory: Path | None, *paths: Path) -> None:
+    if directory is not None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"--log-dir: cannot make {directory} ({reason(error)})") from error
+    for path in paths:
+        try:
+            checkpoint.check_writable(path)
+        except OSError as error:
+            raise Failure(f"--out: cannot write {path} ({reason(error)})") from error
+
+
+def _optimizer(name: str, model: nn.Module, rate: float, weight_decay: float | None) -> optim.Optimizer:
+    kind: Any = OPTIMIZERS[name]
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    if weight_decay is not None:
+        options["weight_decay"] = weight_decay
+    return kind(model.parameters(), lr=rate, **options)  # type: ignore[no-any-return]
+
+
+def _to_resume(arguments: argparse.Namespace, kept: Path, asked: dict[str, Any]) -> Path | None:
+    """The checkpoint to continue from, if so asked; without a name there need not be one yet."""
+    if arguments.resume is None:
+        return None
+    path = kept if not arguments.resume or os.path.isdir(arguments.resume) else Path(arguments.resume)
+    if not arguments.resume and not path.exists():
+        note(f"there is no {path} to resume from: this run starts anew")
+        return None
+    try:
+        was = checkpoint.load_checkpoint(path).config
+    except checkpoint.CheckpointError as error:
+        raise Failure(f"--resume: {error}") from error
+    if other := differences(asked, {**was, "standardize": bool(was.get("standardize"))}):
+        raise Failure(f"--resume: {path} is of another run: {'; '.join(other)}")
+    return path
+
+
+class _Report:
+    """After each epoch: a row on stdout, the model, and the run's figures as JSON."""
+
+    after_others = True
+
+    def __init__(self, about: dict[str, Any], held: str, out: Path, figures: Path, quiet: bool) -> None:
+        self.about, self.held, self.out, self.figures, self.quiet = about, held, out, figures, quiet
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_begin(self, run: Run) -> None:
+        self.rows = [self._row(row) for row in run.history.rows]
+        if not self.quiet:
+            name = "test" if self.held == "test" else "val."
+            run.say(bold(f"epoch  train loss  train accuracy  {name} loss  {name} accuracy  seconds"))
+
+    def on_epoch_end(self, run: Run) -> None:
+        self.rows.append(self._row(run.history.rows[-1]))
+        self._save(run)
+        if not self.quiet:
+            row = self.rows[-1]
+            train = f"{row['train_loss']:12.4f}{100 * row['train_accuracy']:14.2f} %"
+            held = f"{row[f'{self.held}_loss']:11.4f}{100 * row[f'{self.held}_accuracy']:13.2f} %"
+            run.say(f"{row['epoch']:5}{train}{held}{row['seconds']:9.2f}")
+
+    def on_train_end(self, run: Run) -> None:
+        self.about["stopped"] = run.history.stopped
+        if run.history.stopped is not None and not self.quiet:
+            run.say(f"stopped early: {run.history.stopped}")
+        self._save(run)
+
+    def test(self, model: nn.Module, loader: data.Loader) -> None:
+        """The figures of the test set, which had no part in training."""
+        found = evaluate(model, loader, metrics=["accuracy"])
+        self.about |= {"test_loss": found["loss"], "test_accuracy": found["accuracy"]}
+        checkpoint.write_file(self.figures, self.text().encode())
+        if not self.quiet:
+            print(f"test loss {found['loss']:.4f}, test accuracy {100 * found['accuracy']:.2f} %")
+
+    def text(self) -> str:
+        return f"{json.dumps({**self.about, 'epochs': self.rows}, indent=2)}\n"
+
+    def _row(self, figures: dict[str, float]) -> dict[str, Any]:
+        row: dict[str, Any] = {"epoch": int(figures["epoch"])}
+        for ours, theirs in (("train", ""), (self.held, "val_")):
+            row |= {f"{ours}_{name}": figures[f"{theirs}{name}"] for name in ("loss", "accuracy")}
+        return {**row, "lr": figures["lr"], "seconds": round(figures["seconds"], 3)}
+
+    def _save(self, run: Run) -> None:
+        last = self.rows[-1]
+        if self.held == "test":
+            self.about["test_accuracy"] = last["test_accuracy"]
+        self.about["peak_memory_mib"] = machine.peak_memory()
+        checkpoint.save_model(self.out, run.model, {**self.about["config"], "epoch": last["epoch"]})
+        checkpoint.write_file(self.figures, self.text().encode())
