@@ -142,6 +142,6 @@ def by_name(name: str) -> Metric:
         return METRICS[name]
     if isinstance(name, str) and re.fullmatch(r"top[1-9]\d{0,8}", name):
         return _top(int(name[3:]))
-    near = difflib.get_close_matches(str(name), METRICS, 1)
+    near = difflib.get_close_matches(str(name).lower(), METRICS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"by_name: expected a metric of {list(METRICS)}, found {name!r}{hint}")

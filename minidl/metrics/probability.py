@@ -82,7 +82,6 @@ def expected_calibration_error(y: Array, p: Array, n_bins: int = 15) -> float:
     """`calibration_error` of columns (N,) and probabilities (N, C)."""
     confidence = p.max(axis=1).astype(np.float64)
     right = p.argmax(axis=1) == y
-    inner = np.linspace(0, 1, n_bins + 1)[1:-1]
-    where = np.searchsorted(inner, confidence, side="left")  # a confidence of m / M is the last of bin m
+    where = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")  # m / M is still in bin m
     gap = np.bincount(where, right - confidence, n_bins)  # |Bₘ|·(acc − conf)
     return float(abs(gap).sum() / len(y))
