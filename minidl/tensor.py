@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
@@ -32,8 +33,7 @@ ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
 
 OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
+_INNER = tuple(__file__.removesuffix("tensor.py") + part for part in ("tensor.py", "nn", "ops"))  # not the user's code
 _MODE = type("_Mode", (threading.local,), {"paused": 0})()  # in how many no_grad blocks this thread is
 
 
@@ -48,15 +48,20 @@ class no_grad(ContextDecorator):
 
 
 class Node:
-    """How a tensor was computed: the op's name, and the inputs that need a gradient with their gradient functions."""
+    """How a tensor was computed: the inputs that need a gradient; the call, as it was made; where in whose program."""
 
-    __slots__ = ("gradients", "inputs", "op")
+    __slots__ = ("args", "at", "code", "function", "gradients", "inputs", "kwargs", "op")
 
-    def __init__(self, op: str, inputs: list[Tensor], gradients: list[Gradient]) -> None:
-        self.op, self.inputs, self.gradients = op, inputs, gradients
+    def __init__(self, function: Any, args: Any, kwargs: Any, inputs: list[Tensor], gradients: list[Gradient]) -> None:
+        self.op, self.inputs, self.gradients = function.__name__, inputs, gradients
+        self.function, self.args, self.kwargs = function, args, kwargs
+        frame: Any = sys._getframe(2)
+        while frame.f_code.co_filename.startswith(_INNER) and frame.f_back:
+            frame = frame.f_back
+        self.code, self.at = frame.f_code, frame.f_lasti  # a frame would keep its variables alive
 
 
-_FREED = Node("freed", [], [])
+_FREED: Any = type("_Freed", (), {"op": "freed"})()  # stands for the record that a backward has used up
 
 
 class Tensor:
@@ -71,20 +76,16 @@ class Tensor:
     __array_ufunc__ = None  # ndarray * Tensor is Tensor.__rmul__
     __hash__ = object.__hash__
 
-    data: Array
-    grad: Array | None
-    requires_grad: bool
-    _node: Node | None
-    _retains_grad: bool
-
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
         array = data.data if isinstance(data, Tensor) else as_array(data)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if requires_grad and array.dtype not in FLOATS:
             raise TypeError(f"requires_grad: expected float32 or float64, found {array.dtype}")
-        self.data, self.grad, self.requires_grad = array, None, requires_grad
-        self._node, self._retains_grad = None, False
+        self.data: Array = array
+        self.grad: Array | None = None
+        self.requires_grad, self._retains_grad = requires_grad, False
+        self._node: Node | None = None
 
     # ------------------------------------------------------------------------------- as an array
 
@@ -158,10 +159,7 @@ class Tensor:
 
     # -------------------------------------------------------------------------------- backprop
 
-    @property
-    def is_leaf(self) -> bool:
-        """Was this made by the user, and not computed by a recorded op?"""
-        return self._node is None
+    is_leaf = property(lambda self: self._node is None, doc="Was this made by the user, not by a recorded op?")
 
     def retain_grad(self) -> None:
         """Keep dL/d(this) in `.grad` although this is not a leaf. RuntimeError if it needs no gradient."""
@@ -194,12 +192,10 @@ class Tensor:
         while ready:
             tensor = ready.pop()
             dy = gradients.pop(tensor)
-            node = tensor._node
+            node: Any = tensor._node
             if node is None or tensor._retains_grad:
                 finished.append((tensor, dy))
-            if node is None:
-                continue
-            for x, gradient in zip(node.inputs, node.gradients, strict=True):
+            for x, gradient in zip(node.inputs, node.gradients, strict=True) if node else ():
                 dx = _fit(gradient(dy), x, node.op)
                 if x in gradients:
                     dx = as_array(gradients[x] + dx)
@@ -208,7 +204,7 @@ class Tensor:
                 gradients[x] = dx
                 uses[x] -= 1
                 ready.extend(() if uses[x] else (x,))
-            if not retain_graph:
+            if node and not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
             dy = dy.copy() if tensor._retains_grad else dy
@@ -274,11 +270,14 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors given by name are inputs all the same
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
-        inputs, arrays = list[Any](), list[Any]()
+        inputs, arrays, needed, known = [], [], [], []
         for a in args:
-            several = type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a)
-            inputs.extend(a if several else (a,))
-            arrays.append(type(a)(_array(x) for x in a) if several else _array(a))
+            if type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a):
+                inputs.extend(a)
+                arrays.append(type(a)(_array(x) for x in a))
+            else:
+                inputs.append(a)
+                arrays.append(_array(a))
         try:
             value, gradients = function(*arrays, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
@@ -286,13 +285,15 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             raise next(kinds)(f"{name}: {error}") from error
         result = Tensor(value)
         if not _MODE.paused:
-            needed = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-            for i in needed:
-                if gradients[i : i + 1] in ((), (None,)):
-                    raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
+            for i, x in enumerate(inputs):
+                if isinstance(x, Tensor) and x.requires_grad:
+                    gradient = gradients[i] if i < len(gradients) else None
+                    if gradient is None:
+                        raise TypeError(f"{name} has no gradient for its input {i}; detach() it")
+                    needed.append(x)
+                    known.append(gradient)
             if needed:
-                known = [g for i in needed if (g := gradients[i])]
-                result._node, result.requires_grad = Node(name, [inputs[i] for i in needed], known), True
+                result._node, result.requires_grad = Node(function, args, kwargs, needed, known), True
         return result
 
     OPS[name] = call
