@@ -542,6 +542,8 @@ def test_a_picture_of_shares_and_of_an_empty_row(tmp_path):
 def test_no_picture(tmp_path, matrix, classes, error):
     with pytest.raises(ValueError, match=f"plot_confusion: .*{error}"):
         metrics.plot_confusion(matrix, tmp_path / "matrix.png", classes)
+    with pytest.raises(ValueError, match=r"plot_confusion: expected a file's name ending in .png, found '.*.pdf'"):
+        metrics.plot_confusion([[1, 2], [0, 1]], tmp_path / "matrix.pdf")
     assert not list(tmp_path.iterdir())
 
 

@@ -19,7 +19,7 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
     classes   C names for the axes, else 0 to C − 1
 
     ImportError: the `plot` extra is not installed. ValueError: another shape, values that are negative or not finite,
-    not C names. OSError: the file cannot be written.
+    not C names, a path with another ending than .png. OSError: the file cannot be written.
     """
     values = array(matrix, "plot_confusion: matrix")
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -30,7 +30,10 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
     names = [str(name) for name in (range(count) if classes is None else classes)]
     if len(names) != count:
         raise ValueError(f"plot_confusion: expected {count} classes, one for each row, found {len(names)}")
+    if not os.fspath(path).lower().endswith(".png"):
+        raise ValueError(f"plot_confusion: expected a file's name ending in .png, found {os.fspath(path)!r}")
     try:
+        from matplotlib.colors import PowerNorm
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plot_confusion: drawing takes matplotlib: pip install "minidl[plot]"') from error
@@ -40,7 +43,7 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
     side = min(max(0.62 * count, 2.4), 12)
     figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # by the root, for 1 % to be seen
     long = max(map(len, names)) > 3
     step = -(-count // 60)  # names that would touch one another are left out
     shown = list(range(0, count, step))
@@ -50,14 +53,14 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
     if count <= 30:
         form = "{:,}" if values.dtype.kind in "biu" else "{:.2f}"
         longest = max(len(form.format(v)) for v in values.reshape(-1).tolist())
-        size = min(10.0, 62 * side / count / longest)  # a digit is about 0.6 of its size wide
+        size = min(10.0, 85 * side / count / longest)  # points; a digit is 0.6 of its size wide
         for i, j in np.ndindex(values.shape):
             if values[i, j]:
-                colour = "white" if share[i, j] > 0.5 else "black"
+                colour = "white" if share[i, j] > 0.3 else "black"
                 text = form.format(values[i, j].item())
                 axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format="png")
+    figure.savefig(picture, dpi=130, format="png", bbox_inches="tight")
     with open(path, "wb") as file:  # only now, so that an error leaves no half of a picture
         file.write(picture.getvalue())
