@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,3 +25,27 @@ def default_generator() -> np.random.Generator:
     from numpy.random import default_rng  # a tenth of NumPy's import time, and not everybody draws numbers
 
     return default_rng()
+
+
+def generator_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Where a generator is, as numbers and arrays: NumPy's own dictionary, which names the kind of bit generator."""
+    return dict(generator.bit_generator.state)
+
+
+def set_generator_state(generator: np.random.Generator, state: Mapping[str, Any]) -> None:
+    """Put a generator where another was: it goes on with the same bits. `state` is `generator_state`'s.
+
+    TypeError: not a dictionary, or of another kind of bit generator. ValueError: damaged. Nothing is changed then.
+    """
+    bits = generator.bit_generator
+    mine, theirs = type(bits).__name__, state.get("bit_generator") if isinstance(state, Mapping) else state
+    if mine != theirs:
+        raise TypeError(f"set_generator_state: expected the state of a {mine}, found {theirs!r:.80}")
+    try:
+        trial = type(bits)(0)
+        trial.state = dict(state)
+    except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
+        raise ValueError(
+            f"set_generator_state: expected a whole state of {mine}, found a damaged one ({error!r})"
+        ) from error
+    bits.state = trial.state

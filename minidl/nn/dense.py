@@ -27,6 +27,7 @@ class Dense(Module):
         generator: np.random.Generator | None = None,
     ) -> None:
         check_layer("Dense", dtype, in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
         bound = in_features**-0.5
         self.weight = Tensor(np.empty((in_features, out_features), dtype).T, requires_grad=True)
         init.uniform_(self.weight, -bound, bound, generator)

@@ -25,7 +25,7 @@ class Embedding(Module):
         check_layer("Embedding", dtype, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: expected padding_idx within {num_embeddings} rows, found {padding_idx}")
-        self.padding_idx = padding_idx
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         self.weight = Tensor(np.empty((num_embeddings, embedding_dim), dtype), requires_grad=True)
         init.normal_(self.weight, 0, 1, generator)
         if padding_idx is not None:

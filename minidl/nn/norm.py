@@ -112,7 +112,7 @@ class GroupNorm(_Normalisation):
         check_layer("GroupNorm", dtype, num_groups=num_groups, num_channels=num_channels)
         if math.gcd(num_groups, num_channels) != num_groups:
             raise ValueError(f"GroupNorm: expected num_groups to divide {num_channels} channels, found {num_groups}")
-        self.num_groups, self.eps = num_groups, eps
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self._affine(num_channels, dtype, affine, affine)
 
     def forward(self, x: ArrayLike) -> Tensor:

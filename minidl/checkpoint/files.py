@@ -1,0 +1,250 @@
+"""Files that are whole: safetensors read with every number checked, and anything written whole or not at all.
+
+A safetensors file is the length of a header as 8 bytes, the header, which is JSON, and the arrays one after another:
+
+    {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import reprlib
+import stat
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from minidl.data.idx import write_atomically
+from minidl.tensor import Array
+
+MAX_HEADER = 1 << 24  # bytes; a layer takes some 200
+MAX_AXES = 32
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+SIZES = {name: np.dtype(dtype).itemsize for name, dtype in DTYPES.items()}
+
+FilePath = str | os.PathLike[str]
+Spec = tuple[tuple[int, ...], str]  # shape and dtype
+
+
+class CheckpointError(RuntimeError):
+    """A file that is not the checkpoint it should be: the message names it, what was found and what was expected."""
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+class SafetensorsFile:
+    """An open file whose header holds: `metadata`, and the `arrays`' names with shapes and dtypes; `read` has the rest.
+
+    Each array lies where the header says, one after another to the end of the file, as many bytes as its shape takes.
+    """
+
+    def __init__(self, path: FilePath, file: IO[bytes], size: int) -> None:
+        self.path, self._file, self._size = path, file, size
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
+            raise self._damaged(f"{size:,} bytes that announce a header of {length:,}")
+        self._head = start + file.read(length)
+        header = self._parsed(self._head[8:])
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise self._damaged("metadata that is not text")
+        self.metadata: dict[str, str] = metadata
+        self.arrays: dict[str, Spec] = {}
+        end = 0
+        for name, begin, until, spec in sorted((self._entry(*item) for item in header.items()), key=lambda e: e[1:3]):
+            if begin != end:
+                raise self._damaged(f"{name!r:.80} at byte {begin:,} of the data where byte {end:,} is the next")
+            self.arrays[name], end = spec, until
+        if len(self._head) + end != size:
+            raise self._damaged(f"{size:,} bytes for a header of {length:,} and {end:,} bytes of arrays")
+
+    def _parsed(self, text: bytes) -> dict[str, Any]:
+        try:
+            header = parse_json(text.decode(), strict=True) if text[:1] == b"{" else None
+        except ValueError as error:
+            raise self._damaged(f"a header that is not JSON ({error!s:.80})") from error
+        if not isinstance(header, dict):
+            raise self._damaged("a header that is not a JSON object")
+        return header
+
+    def _entry(self, name: str, entry: Any) -> tuple[str, int, int, Spec]:
+        """(name, begin, end, (shape, dtype)) of one array."""
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise self._damaged(f"{name!r:.80}: {shortened(entry)}")
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            found = f"{name!r:.80} of {shortened(dtype)}"
+            raise CheckpointError(f"{self.path}: expected arrays of {', '.join(DTYPES)}, found {found}")
+        if _are_sizes(shape, MAX_AXES) and _are_sizes(offsets, 2) and len(offsets) == 2:
+            vast = math.prod(n or 1 for n in shape) * SIZES[dtype] >= 1 << 63  # for NumPy, even if one axis is empty
+            if not vast and offsets[1] - offsets[0] == math.prod(shape) * SIZES[dtype]:
+                return name, offsets[0], offsets[1], (tuple(shape), DTYPES[dtype])
+        raise self._damaged(f"{name!r:.80}: {shortened(entry)}")
+
+    def read(self) -> dict[str, Array]:
+        """The arrays, writable, each in memory of its own. CheckpointError: the file is not what it was when opened."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        self._file.seek(0)
+        data = self._file.read(self._size)
+        if len(data) != self._size or not data.startswith(self._head):
+            raise CheckpointError(f"{self.path}: changed while it was read")
+        try:
+            arrays: dict[str, Array] = load(data)
+        except SafetensorError as error:
+            raise self._damaged(f"a damaged one ({error})") from error
+        return arrays
+
+    def _damaged(self, found: str) -> CheckpointError:
+        return CheckpointError(f"{self.path}: expected a whole safetensors file, found {found}")
+
+
+@contextlib.contextmanager
+def reading(path: FilePath) -> Iterator[SafetensorsFile]:
+    """A file opened and its header verified. CheckpointError: it is not one, it is damaged, or it cannot be read."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would keep us waiting
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(f"{path}: expected a file, found {_kind(status.st_mode)}")
+            yield SafetensorsFile(path, file, status.st_size)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (MemoryError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read (it takes more memory than there is: {error!r:.80})") from error
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _are_sizes(numbers: Any, most: int) -> bool:
+    """A list of at most so many ints from 0 to 2⁶³ − 1."""
+    return (
+        isinstance(numbers, list) and len(numbers) <= most and all(type(n) is int and 0 <= n < 1 << 63 for n in numbers)
+    )
+
+
+def shortened(value: Any) -> str:
+    """A value from a file for a message: `repr` cut short, in depth too, where `repr` itself could run out of stack."""
+    return f"{reprlib.repr(value):.120}"
+
+
+def parse_json(text: str, strict: bool = False) -> Any:
+    """JSON. ValueError: it is not, it names a key twice, it is nested too deeply, or, if `strict`, it has NaN."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(made := dict(pairs)) != len(pairs):
+            raise ValueError("a key that comes twice")
+        return made
+
+    def constant(name: str) -> float:
+        if strict:
+            raise ValueError(name)
+        return float(name)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
+    """What is missing, what is too much, and what has another shape or dtype; "" if nothing."""
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    other = [
+        f"{name} as {dtype} {shape}, found {found[name][1]} {found[name][0]}"
+        for name, (shape, dtype) in expected.items()
+        if name in found and found[name] != (shape, dtype)
+    ]
+    told = ("missing ", missing), ("unexpected ", extra), ("expected ", other)
+    return "; ".join(head + listed(names) for head, names in told if names)
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """The first of these names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
+    """Name → (shape, dtype)."""
+    return {name: (values.shape, str(values.dtype)) for name, values in arrays.items()}
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Write arrays and metadata, whole or not at all (see `write_file`). ValueError: a header over MAX_HEADER bytes.
+
+    TypeError: a dtype that safetensors does not have.
+    """
+    from safetensors.numpy import save
+
+    native = {}
+    for name, values in arrays.items():
+        if values.dtype.newbyteorder("=") not in DTYPES.values():
+            raise TypeError(f"expected {name} in one of {', '.join(DTYPES.values())}, found {values.dtype}")
+        # safetensors writes memory as it lies: an array in Fortran order would come back transposed and scrambled.
+        native[name] = np.asarray(values, values.dtype.newbyteorder("="), order="C")
+    data = save(native, dict(metadata))
+    if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:
+        raise ValueError(
+            f"expected a description of at most {MAX_HEADER:,} bytes, found {length:,}: use arrays for long lists"
+        )
+    write_file(path, data)
+
+
+def write_file(path: FilePath, data: bytes) -> None:
+    """Write a file beside its place, flush it, rename it, and flush the directory too: whole or not at all.
+
+    OSError: it cannot be written, or it is not a file that is there; what was there before is as it was. A directory
+    that cannot be flushed is a RuntimeWarning: the new file is there, but a power failure may undo it.
+    """
+    target = os.path.realpath(path)  # so that a link stays a link
+    _refuse_other_than_files(path, target)
+    write_atomically(target, data)
+    if os.name == "nt":  # Windows cannot open directories
+        return
+    try:
+        directory = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        warnings.warn(f"{path} is written, but its directory cannot be flushed ({error})", RuntimeWarning, stacklevel=2)
+
+
+def check_writable(path: FilePath) -> None:
+    """OSError if `write_file` could not write there, as far as can be told without doing it."""
+    target = Path(os.path.realpath(path))
+    _refuse_other_than_files(path, target)
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(f"{path} is read-only")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no directory {target.parent}")
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}."):
+        pass
+
+
+def _refuse_other_than_files(path: FilePath, target: FilePath) -> None:
+    """A rename would put a file in the place of a pipe or a device as well."""
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise IsADirectoryError(f"{path} is there and is not a file")
