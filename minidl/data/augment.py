@@ -205,12 +205,10 @@ class Elastic(Augmentation):
 
     def _apply(self, images: Array, generator: np.random.Generator) -> Array:
         n, _, height, width = images.shape
-        fields = generator.uniform(-1, 1, (n, 2, height, width))
-        planes = fields.reshape(2 * n, height, width)
-        smoothed = np.empty_like(planes)
-        smooth_fields(planes, _gaussian(self.sigma), np.empty_like(planes), smoothed)
-        out = np.empty_like(images)
-        resample_elastic(images, smoothed.reshape(fields.shape), float(self.alpha), float(self.fill), out)
+        fields, out = np.empty((2 * n, height, width)), np.empty_like(images)
+        smooth_fields(generator.random(fields.shape), _gaussian(self.sigma), fields)
+        fields = fields.reshape(n, 2, height, width)
+        resample_elastic(images, fields, float(self.alpha), float(self.fill), out)
         return out
 
 

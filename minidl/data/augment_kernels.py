@@ -6,9 +6,6 @@ agree to the bit.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 
 from minidl.jit import kernel, prange
@@ -16,82 +13,117 @@ from minidl.tensor import Array
 
 
 def _worth(out: Array) -> bool:
-    """Do threads pay for some 5 ns a pixel?"""
-    return out.size >= 1 << 14
+    """Do threads pay, for some 5 ns a pixel?"""
+    return out.size >= 1 << 15
 
 
 @kernel
-def bilinear(plane: Array, y: float, x: float, fill: float) -> Any:
-    """The value at row y, column x of a plane (H, W), between its four neighbours; those outside are `fill`.
-
-    p + (x − ⌊x⌋)·(q − p) from left p to right q, in the rows above and below, then the same between these.
-    """
+def surround(plane: Array, fill: float, out: Array) -> None:
+    """out (H + 3, W + 3) = the plane (H, W) from (1, 1) on, and `fill` around it: what `interpolate` takes."""
     height, width = plane.shape
-    if not (-1.0 < y < height and -1.0 < x < width):  # NaN too, before it is made an integer
-        return np.float64(fill)
-    top, left = math.floor(y), math.floor(x)
-    down, right = y - top, x - left
-    above_left = above_right = below_left = below_right = np.float64(fill)
-    if top >= 0:
-        if left >= 0:
-            above_left = np.float64(plane[top, left])
-        if left + 1 < width:
-            above_right = np.float64(plane[top, left + 1])
-    if top + 1 < height:
-        if left >= 0:
-            below_left = np.float64(plane[top + 1, left])
-        if left + 1 < width:
-            below_right = np.float64(plane[top + 1, left + 1])
-    above = above_left + right * (above_right - above_left)
-    below = below_left + right * (below_right - below_left)
-    return above + down * (below - above)
+    out[:] = fill
+    for i in range(height):
+        source, target = plane[i], out[i + 1, 1:]
+        for j in range(width):
+            target[j] = source[j]
+
+
+@kernel
+def interpolate(padded: Array, size: tuple[int, int], rows: Array, columns: Array, out: Array) -> None:
+    """out[j] = the value at row rows[j], column columns[j] of a plane, between its four neighbours; outside: the fill.
+
+    p + (x − ⌊x⌋)·(q − p) from left p to right q, in the row above and the row below, then the same between these.
+    padded: the plane of this size (H, W) as `surround` makes it, flat. Places from one pixel outside on are moved to
+    there, NaN too, so that there is no branch, and the loop runs in vectors: places are not tested one by one.
+    """
+    across, bottom, last = np.uint32(size[1] + 3), size[0] + 1.0, size[1] + 1.0
+    one, next_row = np.uint32(1), np.uint32(size[1] + 3)
+    for j in range(out.size):
+        y, x = rows[j] + 1.0, columns[j] + 1.0
+        y = min(y, bottom) if y > 0.0 else 0.0
+        x = min(x, last) if x > 0.0 else 0.0
+        top, left = np.uint32(y), np.uint32(x)
+        down, right = y - np.float64(top), x - np.float64(left)
+        k = top * across + left
+        a, b = np.float64(padded[k]), np.float64(padded[k + one])
+        c, d = np.float64(padded[k + next_row]), np.float64(padded[k + next_row + one])
+        above, below = a + right * (b - a), c + right * (d - c)
+        out[j] = above + down * (below - above)
 
 
 @kernel(parallel=lambda images, maps, fill, out: _worth(out))
 def resample_affine(images: Array, maps: Array, fill: float, out: Array) -> None:
     """out[n, c, i, j] = images[n, c] at row a·i + b·j + r and column d·i + e·j + s, (a, b, r, d, e, s) = maps[n]."""
+    height, width = images.shape[2], images.shape[3]
     for n in prange(out.shape[0]):
         a, b, r, d, e, s = maps[n, 0], maps[n, 1], maps[n, 2], maps[n, 3], maps[n, 4], maps[n, 5]
+        padded = np.empty((height + 3, width + 3), np.float32)
+        rows, columns = np.empty(width, np.float64), np.empty(width, np.float64)
         for c in range(out.shape[1]):
-            plane, target = images[n, c], out[n, c]
-            for i in range(out.shape[2]):
-                for j in range(out.shape[3]):
-                    target[i, j] = bilinear(plane, a * i + b * j + r, d * i + e * j + s, fill)
+            surround(images[n, c], fill, padded)
+            for i in range(height):
+                for j in range(width):
+                    rows[j], columns[j] = a * i + b * j + r, d * i + e * j + s
+                interpolate(padded.reshape(-1), (height, width), rows, columns, out[n, c, i])
 
 
 @kernel(parallel=lambda images, fields, alpha, fill, out: _worth(out))
 def resample_elastic(images: Array, fields: Array, alpha: float, fill: float, out: Array) -> None:
     """out[n, c, i, j] = images[n, c] at row i + α·fields[n, 0, i, j] and column j + α·fields[n, 1, i, j]."""
+    height, width = images.shape[2], images.shape[3]
     for n in prange(out.shape[0]):
-        rows, columns = fields[n, 0], fields[n, 1]
+        padded = np.empty((height + 3, width + 3), np.float32)
+        rows, columns = np.empty(width, np.float64), np.empty(width, np.float64)
         for c in range(out.shape[1]):
-            plane, target = images[n, c], out[n, c]
-            for i in range(out.shape[2]):
-                for j in range(out.shape[3]):
-                    target[i, j] = bilinear(plane, i + alpha * rows[i, j], j + alpha * columns[i, j], fill)
-
-
-@kernel(parallel=lambda fields, weights, half, out: _worth(out))
-def smooth_fields(fields: Array, weights: Array, half: Array, out: Array) -> None:
-    """out[p, i, j] = Σₖₗ weights[k + R]·weights[l + R]·fields[p, i + k, j + l], |k|, |l| ≤ R; 0 outside.
-
-    fields, half, out (P, H, W), weights (2R + 1): float64. half: the sums over rows, which are taken first.
-    """
-    radius, height, width = weights.size // 2, fields.shape[1], fields.shape[2]
-    for p in prange(fields.shape[0]):
-        field, between, target = fields[p], half[p], out[p]
-        between[:] = 0
-        target[:] = 0
-        for i in range(height):
-            for k in range(max(-radius, -i), min(radius, height - 1 - i) + 1):
-                weight, source, sums = weights[k + radius], field[i + k], between[i]
+            surround(images[n, c], fill, padded)
+            for i in range(height):
                 for j in range(width):
-                    sums[j] += weight * source[j]
-            for k in range(max(-radius, 1 - width), min(radius, width - 1) + 1):
-                first, count = max(0, -k), width - abs(k)
-                weight, source, sums = weights[k + radius], between[i, first + k :], target[i, first:]
-                for j in range(count):
-                    sums[j] += weight * source[j]
+                    rows[j], columns[j] = i + alpha * fields[n, 0, i, j], j + alpha * fields[n, 1, i, j]
+                interpolate(padded.reshape(-1), (height, width), rows, columns, out[n, c, i])
+
+
+@kernel
+def smooth_columns(source: Array, weights: Array, out: Array) -> None:
+    """out[i, m] = Σₖ weights[k + R]·source[i + k, m], |k| ≤ R; 0 outside.   source, out (H, M), weights (2R + 1)"""
+    radius, height = weights.size // 2, source.shape[0]
+    for i in range(height):
+        sums = out[i]
+        sums[:] = 0
+        for k in range(max(-radius, -i), min(radius, height - 1 - i) + 1):
+            weight, row = weights[k + radius], source[i + k]
+            for m in range(sums.size):
+                sums[m] += weight * row[m]
+
+
+@kernel(parallel=lambda draws, weights, out: _worth(out))
+def smooth_fields(draws: Array, weights: Array, out: Array) -> None:
+    """out[p, i, j] = Σₖₗ weights[k + R]·weights[l + R]·u[p, i + k, j + l], |k|, |l| ≤ R; u = 2·draws − 1, 0 outside.
+
+    draws in [0, 1), out (P, H, W), weights (2R + 1): float64. Several planes lie side by side, upright and then on
+    their sides: sums over rows alone, in vectors as long as all their columns.
+    """
+    planes, height, width = draws.shape
+    several = max(1, 256 // max(1, width))
+    for block in prange((planes + several - 1) // several):
+        first, count = block * several, min(several, planes - block * several)
+        upright, upright_sums = np.empty((height, count, width)), np.empty((height, count, width))
+        for i in range(height):
+            for p in range(count):
+                for j in range(width):
+                    upright[i, p, j] = 2.0 * draws[first + p, i, j] - 1.0
+        sides = height, count * width
+        smooth_columns(upright.reshape(sides), weights, upright_sums.reshape(sides))
+        lying, lying_sums = np.empty((width, count, height)), np.empty((width, count, height))
+        for i in range(height):
+            for p in range(count):
+                for j in range(width):
+                    lying[j, p, i] = upright_sums[i, p, j]
+        sides = width, count * height
+        smooth_columns(lying.reshape(sides), weights, lying_sums.reshape(sides))
+        for p in range(count):
+            for i in range(height):
+                for j in range(width):
+                    out[first + p, i, j] = lying_sums[j, p, i]
 
 
 @kernel(parallel=lambda images, draws, sigma, low, high, out: _worth(out))
