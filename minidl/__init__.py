@@ -1,5 +1,6 @@
 """minidl: a deep-learning engine from scratch, on NumPy and Numba. Start with `minidl.tensor`."""
 
+from importlib import import_module
 from typing import Any
 
 from minidl import data, nn, ops, optim
@@ -10,27 +11,40 @@ from minidl.tensor import Tensor, no_grad, op
 
 __version__ = "0.1.0"
 
+# Imported when they are first asked for: few programs ask for all of them.
+_NAMES = {"CompileError": "compiler", "compile": "compiler", "explain": "explanation", "summary": "overview"}
+_MODULES = ("callbacks", "checkpoint", "metrics", "models", "search", "train", "watch")
+
 __all__ = [
     "CompileError",
     "Tensor",
+    "callbacks",
+    "checkpoint",
     "compile",
     "data",
+    "explain",
     "get_num_threads",
     "gradcheck",
     "kernel",
     "manual_seed",
+    "metrics",
+    "models",
     "nn",
     "no_grad",
     "op",
     "ops",
     "optim",
+    "search",
     "set_num_threads",
+    "summary",
+    "train",
+    "watch",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("CompileError", "compile"):  # imported when it is first asked for: few programs do
-        from minidl import compiler
-
-        return getattr(compiler, name)
+    if name in _NAMES:
+        return getattr(import_module(f"minidl.{_NAMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"minidl.{name}")
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from minidl import data, metrics, nn, ops
 from minidl.tensor import Array, Tensor, no_grad
 
 BATCH = 1000
+T = TypeVar("T")
 Loss = Callable[[Any, Any], Tensor]
 Metric = str | Callable[[Array, Array], float]
 LOSSES: dict[str, Loss] = {
@@ -75,15 +76,15 @@ def predict(model: nn.Module, x: Any, *, batch_size: int = BATCH, output: str = 
         made = [model(batch[0] if isinstance(batch, tuple) else batch).data for batch in loader]
         if not made:
             raise ValueError(f"predict: expected at least one input, found shape {loader.arrays[0].shape}")
-        values: Any = np.concatenate(made)
+        values = np.concatenate(made)
         if output == "values":
             return values
         if values.ndim == 1 or values.shape[1:] == (1,):
             values = values.reshape(len(values))
-            return (values > 0).astype(np.int64) if output == "classes" else ops.sigmoid(values).data
+            return (values > 0).astype(np.int64) if output == "classes" else np.asarray(ops.sigmoid(values).data)
         if values.ndim != 2:
             raise ValueError(f"predict: expected outputs (N, C) to find {output} in, found shape {values.shape}")
-        return values.argmax(axis=1) if output == "classes" else ops.softmax(values, dim=1).data
+        return np.asarray(values.argmax(axis=1) if output == "classes" else ops.softmax(values, dim=1).data)
 
 
 @contextlib.contextmanager
@@ -101,20 +102,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def pairs(name: str, given: Any, batch_size: int, shuffle: bool = False) -> data.Loader:
     """A Loader of (inputs, targets). TypeError, which names the caller, if that cannot be made of what was given."""
+    loader: data.Loader = given
     if not isinstance(given, data.Loader):
         if not isinstance(given, data.Dataset) and not (isinstance(given, tuple | list) and len(given) == 2):
             raise TypeError(f"{name}: expected a Loader, a Dataset or (x, y), found {type(given).__name__}")
-        given = data.Loader(given, batch_size=batch_size, shuffle=shuffle)
-    if len(given.arrays) != 2:
-        raise TypeError(f"{name}: expected pairs (inputs, targets), found {len(given.arrays)} arrays")
-    return given
+        loader = data.Loader(given, batch_size=batch_size, shuffle=shuffle)
+    if len(loader.arrays) != 2:
+        raise TypeError(f"{name}: expected pairs (inputs, targets), found {len(loader.arrays)} arrays")
+    return loader
 
 
 def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
     """The loss of that name; where there is none, the usual one for such targets."""
     if loss is None:
         loss = "cross_entropy" if targets.dtype.kind in "iub" else "mse"
-    return loss if callable(loss) else chosen("a loss", loss, LOSSES)  # type: ignore[no-any-return]
+    return loss if callable(loss) else chosen("a loss", loss, LOSSES)
 
 
 def named_metrics(given: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
@@ -130,7 +132,7 @@ def named_metrics(given: Sequence[Metric]) -> dict[str, Callable[[Array, Array],
     return found
 
 
-def chosen(what: str, name: Any, table: Mapping[str, Any]) -> Any:
+def chosen(what: str, name: Any, table: Mapping[str, T]) -> T:
     """table[name]. ValueError, with the nearest name, if there is no such entry."""
     if isinstance(name, str) and name in table:
         return table[name]

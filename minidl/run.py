@@ -39,7 +39,8 @@ class Run:
         config: Mapping[str, Any],
     ) -> None:
         self.model, self.optimizer, self.loader, self.epochs, self.config = model, optimizer, loader, epochs, config
-        self.schedule, self._unit = schedule or (None, "epoch")
+        self.schedule: Any = schedule[0] if schedule else None
+        self._unit = schedule[1] if schedule else "epoch"
         # A checkpoint holds what the others made of the epoch.
         self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "after_others", False))
         self.epoch, self.batch, self.step, self.total, self.seen = 0, 0, 0, 0.0, 0

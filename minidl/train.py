@@ -78,6 +78,9 @@ def fit(
     for name, count in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
             raise ValueError(f"fit: expected {name} as an int of at least 1, found {count!r}")
+    for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if bound is not None and not bound > 0:
+            raise ValueError(f"fit: expected {name} above 0, found {bound!r}")
     loader = pairs("fit: train", train, batch_size, shuffle=True)
     held = None if validation is None else pairs("fit: validation", validation, BATCH)
     _check_sets(loader, held)
@@ -89,8 +92,10 @@ def fit(
     run = Run(model, optimizer, loader, epochs, plan, callbacks, dict(config or {}))
     right = run.right if "accuracy" in named_metrics(metrics) else None
     parts = _parts(model, optimizer, function, right, accumulate, clip_norm, clip_value)
-    step, gather = (compiler.compile(f, fallback=True) if compile else f for f in (parts.step, parts.gather))
-    at_once = compile and accumulate == 1 and not run.asked_each_step
+    step, gather = parts.step, parts.gather
+    if compile:
+        step, gather = compiler.compile(step, fallback=True), compiler.compile(gather, fallback=True)
+    at_once = accumulate == 1 and not run.asked_each_step
     optimizer.zero_grad()
     if resume is not None:
         run.load(resume)
@@ -101,7 +106,7 @@ def fit(
             began, before = time.perf_counter(), run.begin_epoch()
             progress.begin(run.epoch)
             model.train()
-            if at_once and run.batch == 0:
+            if at_once and run.batch == 0 and isinstance(step, compiler.Step):
                 run.met(step.run(loader, progress.step))
                 run.step += len(loader)
             else:
@@ -222,7 +227,7 @@ def _schedule(given: Any, optimizer: optim.Optimizer, epochs: int, steps: int) -
     if given is None:
         return None
     if isinstance(given, str):
-        return chosen("a schedule", given, optim.SCHEDULES)(optimizer, epochs, steps)  # type: ignore[no-any-return]
+        return chosen("a schedule", given, optim.SCHEDULES)(optimizer, epochs, steps)
     schedule, unit = given if isinstance(given, tuple) else (given, "epoch")
     if not hasattr(schedule, "step") or unit not in ("epoch", "step"):
         raise TypeError(f'fit: expected a schedule or (schedule, "epoch" or "step"), found {given!r:.80}')

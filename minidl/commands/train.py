@@ -7,6 +7,7 @@ from which `--resume` continues to the same bits.
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ from minidl.terminal import Failure, bold, note, reason
 from minidl.train import OPTIMIZERS, DivergenceError, fit
 
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
-AUGMENTATIONS = {
+AUGMENTATIONS: dict[str, Callable[[], Any]] = {
     "shift": lambda: augment.Shift(2),
     "rotate": lambda: augment.Rotate(10),
-    "zoom": lambda: augment.Zoom((0.9, 1.1)),
+    "zoom": lambda: augment.Zoom(0.1),
     "shear": lambda: augment.Shear(10),
-    "elastic": lambda: augment.Elastic(),
+    "elastic": augment.Elastic,
     "noise": lambda: augment.Noise(0.1),
     "cutout": lambda: augment.Cutout(4),
-    "flip": lambda: augment.Flip(),
+    "flip": augment.Flip,
 }
 HELD_OUT = 0.1  # of the training set, where early stopping needs some and --val-split does not say
 

@@ -60,12 +60,16 @@ class Step:
             self._forget(program)
             program, arrays = self._program(args, kwargs)
         except CompileError as error:
-            if not self.fallback:
-                raise
-            warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=2)
-            self._eager = True
+            self._give_up(error)
             return self.function(*args, **kwargs)
         return self._counted(program, arrays)
+
+    def _give_up(self, error: CompileError) -> None:
+        """Go on without compilation, if that is wanted."""
+        if not self.fallback:
+            raise error
+        warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=3)
+        self._eager = True
 
     def _counted(self, program: Any, arrays: Any) -> Any:
         made = program(arrays)
@@ -93,7 +97,11 @@ class Step:
         whole = len(order) // size if loader.gathers and not self._eager else 0
         losses = []
         if whole:
-            losses.append(self._run_whole(loader, order[: whole * size], progress))
+            try:
+                losses.append(self._run_whole(loader, order[: whole * size], progress))
+            except CompileError as error:
+                self._give_up(error)
+                whole = 0
         for first in range(whole * size, len(loader) * size, size):
             batch = loader.batch(order[first : first + size])
             value = self(*(batch if isinstance(batch, tuple) else (batch,)))
