@@ -103,7 +103,7 @@ class Optimizer:
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Optimize these parameters too, with the group's own options where it has them."""
         name = type(self).__name__
-        if unknown := set(group) - set(self.defaults) - {"params"}:
+        if unknown := set(group) - set(self.defaults) - {"params", "initial_lr"}:
             raise ValueError(f"{name}: expected options {sorted(self.defaults)}, found {sorted(unknown)}")
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         known = {p for g in self.param_groups for p in g["params"]}
@@ -113,13 +113,14 @@ class Optimizer:
             if p in known:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is there twice")
             known.add(p)
-        made = {"params": params, **self.defaults, **{k: v for k, v in group.items() if k != "params"}}
+        given = {k: _option(v) for k, v in {**self.defaults, **group}.items() if k != "params"}
+        made = {"params": params, **given}
         self._check(made)
         self.param_groups.append(made)
 
     def _check(self, group: dict[str, Any]) -> None:
         """ValueError where an option is out of its range."""
-        for option in ("lr", "eps", "weight_decay", "momentum"):
+        for option in ("lr", "initial_lr", "eps", "weight_decay", "momentum"):
             if option in group and not group[option] >= 0:
                 raise ValueError(f"{type(self).__name__}: expected {option} ≥ 0, found {group[option]}")
         if len(group.get("betas", (0, 0))) != 2:
@@ -182,12 +183,18 @@ class Optimizer:
                 loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items() if value is not None}
         if foreign := sorted({k for g in groups for k in ("amsgrad", "maximize") if g.get(k)}):
             raise ValueError(f"{name}.load_state_dict: found {' and '.join(foreign)}, which minidl does not have")
-        options = [{k: new[k] for k in self.defaults if k in new} for new in groups]
+        known = [*self.defaults, "initial_lr"]
+        options = [{k: _option(new[k]) for k in known if k in new} for new in groups]
         for group, new in zip(self.param_groups, options, strict=True):
             self._check({**group, **new})
         for group, new in zip(self.param_groups, options, strict=True):
             group.update(new)
         self.state = loaded
+
+
+def _option(value: Any) -> Any:
+    """An option as groups keep it: a list, which is what JSON makes of a tuple, as a tuple again."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:

@@ -1,0 +1,118 @@
+"""Gradients kept within bounds, between `loss.backward()` and `optimizer.step()`. Names and meaning are PyTorch's.
+
+    loss.backward()
+    optim.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    optimizer.step()
+
+Both functions may stand in a step that `minidl.compile` compiles. They put new arrays into `p.grad`, and never change
+those that are there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minidl.ops.inputs import floating
+from minidl.tensor import Array, Tensor
+
+_ROWS, _LONG = 8, 1024
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Any:
+    """g ← g · min(1, max_norm / (‖g‖ + 10⁻⁶)), where g is all gradients as one vector. Returns ‖g‖ as it was before.
+
+    parameters           Tensors, or one; those without a gradient do not count
+    max_norm             ≥ 0, may be infinite
+    norm_type            p > 0 of ‖g‖ = (Σ |gᵢ|ᵖ)^(1/p);  math.inf or "inf": max |gᵢ|
+    error_if_nonfinite   RuntimeError, before any gradient changes, where ‖g‖ is NaN or infinite. Without it a NaN norm
+                         makes all gradients NaN, and an infinite one makes them 0 (and infinite elements NaN)
+
+    The norm is a float64 (0 of no gradients), summed in float64 whatever the gradients' dtype, which they keep. In a
+    compiled step it is an array, which the step may return.
+
+    ValueError: max_norm or norm_type out of range. TypeError: no Tensors, or gradients that are not float32 or float64.
+    Pascanu et al. 2013, algorithm 1.
+    """
+    limit, p = float(max_norm), float(norm_type)
+    if not limit >= 0:
+        raise ValueError(f"clip_grad_norm_: expected max_norm ≥ 0, found {max_norm}")
+    if not p > 0:
+        raise ValueError(f"clip_grad_norm_: expected norm_type > 0, found {norm_type}")
+    gradients = _gradients("clip_grad_norm_", parameters)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite or NaN shows in the norm
+        norm = _norm([_flat(t, g) for t, g in gradients], p)
+        if error_if_nonfinite:
+            _require_finite(norm, p)
+        scale = np.minimum(limit / (norm + 1e-6), 1.0)
+        for t, g in gradients:
+            _put(t, g, _flat(t, g) * scale.astype(g.dtype))
+    return norm
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """g ← min(max(g, −clip_value), clip_value), element by element. NaN stays NaN.
+
+    parameters: Tensors, or one; those without a gradient are passed over. ValueError: clip_value is not ≥ 0.
+    TypeError: no Tensors, or gradients that are not float32 or float64.
+    """
+    limit = float(clip_value)
+    if not limit >= 0:
+        raise ValueError(f"clip_grad_value_: expected clip_value ≥ 0, found {clip_value}")
+    for t, g in _gradients("clip_grad_value_", parameters):
+        _put(t, g, np.clip(_flat(t, g), -limit, limit))
+
+
+def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Any]]:
+    """(Tensor, its gradient) of all that have one. TypeError for what is not a Tensor."""
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for t in given:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: expected Tensors, found {type(t).__name__}")
+    return [(t, floating(t.grad, f"{name}: gradients")) for t in given if t.grad is not None]
+
+
+def _flat(t: Tensor, g: Array) -> Any:
+    """The gradient g of t as one axis in the memory order of t, in which loops over both run fastest."""
+    return (g.T if t.data.flags.f_contiguous else g).reshape(-1)
+
+
+def _put(t: Tensor, g: Array, flat: Array) -> None:
+    """Make `flat` (see `_flat`) the gradient of t, in the shape of the gradient g that it had."""
+    t.grad = flat.reshape(g.shape[::-1]).T if t.data.flags.f_contiguous else flat.reshape(g.shape)
+
+
+def _norm(gradients: list[Array], p: float) -> Any:
+    """The p-norm of flat arrays, as of one."""
+    norm: Any = np.float64(0)
+    for g in gradients:
+        if p == math.inf:
+            norm = np.maximum(norm, np.abs(g).max()) if g.size else norm
+        elif p == 2:
+            norm = norm + _sum(np.square(g, dtype=np.float64))
+        else:
+            norm = norm + _sum(np.power(np.abs(g), p, dtype=np.float64))
+    return norm if p == math.inf else np.sqrt(norm) if p == 2 else np.power(norm, 1 / p)
+
+
+def _sum(terms: Array) -> Any:
+    """Σ of a flat array. Of a long one, 8 sums side by side: within one, each addition waits for the one before."""
+    if terms.size < _LONG:
+        return terms.sum()
+    whole = terms.size // _ROWS * _ROWS
+    total = terms[:whole].reshape(_ROWS, -1).sum(axis=0).sum()
+    return total if whole == terms.size else total + terms[whole:].sum()
+
+
+def _require_finite(norm: Any, p: float) -> None:
+    """RuntimeError unless it is. In a compiled step: each time."""
+    expected = f"clip_grad_norm_: expected gradients with a finite norm of order {p:g}"
+    if hasattr(norm, "recorder"):
+        norm.recorder.require(norm < math.inf, expected, kind="RuntimeError")
+    elif not norm < math.inf:
+        raise RuntimeError(f"{expected}, found {norm}")
