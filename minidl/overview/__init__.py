@@ -1,0 +1,46 @@
+"""What a model is made of and what it costs: `print(minidl.summary(model, x))`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.nn import Module
+from minidl.overview.observe import arrays_in, watch
+from minidl.overview.table import Summary
+from minidl.tensor import ArrayLike, Tensor
+
+__all__ = ["Summary", "summary"]
+
+
+def summary(model: Module, x: ArrayLike, *more: ArrayLike) -> Summary:
+    """Run model(x, *more) once and tell of each layer its output, parameters, FLOPs and memory, forward and backward.
+
+    x   what the model takes: an array or Tensor with its batch axis, or a shape (a tuple of ints), which stands for
+        zeros of the parameters' dtype
+
+    FLOPs follow from the formulas of the ops that ran, 2 for each multiply-add (`minidl.overview.flops` has the table);
+    backward those of the gradients that parameters need, and inputs that require one. Memory is what the recorded graph
+    keeps alive, each array once, at the layer that made it, and the gradients of such arrays. The model is run in the
+    mode that it is in (dropout drops in training mode); under `no_grad` there is no backward pass to tell of.
+
+    Nothing changes: attributes, parameters, buffers, gradients, minidl's generator and those that are attributes are as
+    before, whatever happens. One summary runs at a time; the other threads may go on working with the same ops.
+
+    TypeError: no Module. The errors of ops whose inputs do not fit name the layer.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"summary: expected a Module, found {type(model).__name__}")
+    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+    inputs = tuple(_input(given, dtype) for given in (x, *more))
+    shapes = [a.shape for a in arrays_in(inputs)]
+    return Summary(watch(model, inputs), shapes)
+
+
+def _input(given: Any, dtype: np.dtype[Any]) -> Any:
+    if not isinstance(given, tuple) or not all(isinstance(n, int | np.integer) for n in given):
+        return given if isinstance(given, Tensor) else np.asarray(given)
+    if any(n < 0 for n in given):
+        raise ValueError(f"summary: expected a shape of sizes from 0, found {given}")
+    return np.zeros(given, dtype)
