@@ -205,10 +205,9 @@ class Elastic(Augmentation):
 
     def _apply(self, images: Array, generator: np.random.Generator) -> Array:
         n, _, height, width = images.shape
-        fields, out = np.empty((2 * n, height, width)), np.empty_like(images)
-        smooth_fields(generator.random(fields.shape), _gaussian(self.sigma), fields)
-        fields = fields.reshape(n, 2, height, width)
-        resample_elastic(images, fields, float(self.alpha), float(self.fill), out)
+        fields, out = generator.random((2 * n, height, width)), np.empty_like(images)
+        smooth_fields(_gaussian(self.sigma), fields)
+        resample_elastic(images, fields.reshape(n, 2, height, width), float(self.alpha), float(self.fill), out)
         return out
 
 

@@ -95,14 +95,14 @@ def smooth_columns(source: Array, weights: Array, out: Array) -> None:
                 sums[m] += weight * row[m]
 
 
-@kernel(parallel=lambda draws, weights, out: _worth(out))
-def smooth_fields(draws: Array, weights: Array, out: Array) -> None:
-    """out[p, i, j] = Σₖₗ weights[k + R]·weights[l + R]·u[p, i + k, j + l], |k|, |l| ≤ R; u = 2·draws − 1, 0 outside.
+@kernel(parallel=lambda weights, fields: _worth(fields), updates=["fields"])
+def smooth_fields(weights: Array, fields: Array) -> None:
+    """fields[p, i, j] = Σₖₗ weights[k + R]·weights[l + R]·u[p, i + k, j + l], |k|, |l| ≤ R; 0 outside.
 
-    draws in [0, 1), out (P, H, W), weights (2R + 1): float64. Several planes lie side by side, upright and then on
-    their sides: sums over rows alone, in vectors as long as all their columns.
+    u = 2·fields − 1 before, from draws in [0, 1). fields (P, H, W), weights (2R + 1): float64. Several planes lie side
+    by side, upright and then on their sides: sums over rows alone, in vectors as long as all their columns.
     """
-    planes, height, width = draws.shape
+    planes, height, width = fields.shape
     several = max(1, 256 // max(1, width))
     for block in prange((planes + several - 1) // several):
         first, count = block * several, min(several, planes - block * several)
@@ -110,7 +110,7 @@ def smooth_fields(draws: Array, weights: Array, out: Array) -> None:
         for i in range(height):
             for p in range(count):
                 for j in range(width):
-                    upright[i, p, j] = 2.0 * draws[first + p, i, j] - 1.0
+                    upright[i, p, j] = 2.0 * fields[first + p, i, j] - 1.0
         sides = height, count * width
         smooth_columns(upright.reshape(sides), weights, upright_sums.reshape(sides))
         lying, lying_sums = np.empty((width, count, height)), np.empty((width, count, height))
@@ -123,7 +123,7 @@ def smooth_fields(draws: Array, weights: Array, out: Array) -> None:
         for p in range(count):
             for i in range(height):
                 for j in range(width):
-                    out[first + p, i, j] = lying_sums[j, p, i]
+                    fields[first + p, i, j] = lying_sums[j, p, i]
 
 
 @kernel(parallel=lambda images, draws, sigma, low, high, out: _worth(out))
