@@ -163,7 +163,9 @@ class Run:
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of everything, for `restore`."""
-        return copy.deepcopy({"model": self.model.state_dict(), **self.state_dict()})
+        state = {"model": self.model.state_dict(), **self.state_dict()}
+        history = state.pop("history")  # rows are not changed once written: to copy them all each epoch is quadratic
+        return {**copy.deepcopy(state), "history": {**history, "rows": list(history["rows"])}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Be as the run was when `state` was taken. Raises as the parts' own `load_state_dict`."""
