@@ -130,6 +130,7 @@ def _write(path: FilePath, model: nn.Module, about: dict[str, Any], arrays: dict
     if taken := [name for name in mine if name.startswith(PREFIX) or name == "__metadata__"]:
         raise ValueError(f"expected parameters not to be named as the file names its parts, found {taken[0]!r}")
     text = json.dumps({"version": VERSION, **about, "arrays": list(mine)})
+    parse_json(text)  # ValueError for what could not be read again: two keys that are one in JSON, as 1 and "1"
     write_safetensors(path, {**mine, **arrays}, {_KEY: text})
 
 

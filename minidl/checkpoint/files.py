@@ -115,9 +115,8 @@ class SafetensorsFile:
 @contextlib.contextmanager
 def reading(path: FilePath) -> Iterator[SafetensorsFile]:
     """A file opened and its header verified. CheckpointError: it is not one, it is damaged, or it cannot be read."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would keep us waiting
     try:
-        with open(os.open(path, flags), "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise CheckpointError(f"{path}: expected a file, found {_kind(status.st_mode)}")
@@ -126,6 +125,11 @@ def reading(path: FilePath) -> Iterator[SafetensorsFile]:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (MemoryError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read (it takes more memory than there is: {error!r:.80})") from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting, as a pipe would have us do until somebody writes."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _kind(mode: int) -> str:

@@ -7,7 +7,9 @@ A module that is in the model twice is described once, and named by its path aft
 
 from __future__ import annotations
 
+import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -36,14 +38,23 @@ _LAYERS: dict[str, type[nn.Module]] = {
 def describe(model: nn.Module) -> list[Any]:
     """The model as JSON. TypeError: `build` could not make the same of it, as a class or an array is the user's own."""
     node = _node(model, "", {}, 0)
-    rebuilt = _assembled(node, _Allowance(math.inf))
-    wrong = differences(specs(model.state_dict()), specs(rebuilt.state_dict())) or _ties(model, rebuilt)
-    for mine, theirs in zip(model.modules(), rebuilt.modules(), strict=False):
-        if type(mine) is not type(theirs) or (type(mine) in _LAYERS.values() and _read(mine) != _read(theirs)):
-            wrong = wrong or f"{mine!r:.80}, built again as {theirs!r:.80}"
+    try:
+        wrong = _lost(model, _assembled(node, _Allowance(math.inf)))
+    except _Refused as error:
+        wrong = str(error)
     if wrong:
         raise TypeError(f"save_model: expected a model that its layers' arguments describe, found {wrong}")
     return node  # type: ignore[return-value]
+
+
+def _lost(model: nn.Module, rebuilt: nn.Module) -> str:
+    """What of the model is otherwise in one that was built from its description; "" if nothing."""
+    if wrong := differences(specs(model.state_dict()), specs(rebuilt.state_dict())):
+        return wrong
+    for (name, mine), theirs in itertools.zip_longest(model.named_modules(), rebuilt.modules(), fillvalue=("", None)):
+        if type(mine) is not type(theirs) or (type(mine) in _LAYERS.values() and _read(mine) != _read(theirs)):
+            return f"{type(mine).__name__} at {name!r} with parts that its arguments do not tell"
+    return _ties(model, rebuilt)
 
 
 def _ties(model: nn.Module, rebuilt: nn.Module) -> str:
@@ -102,7 +113,7 @@ def _read(module: Any) -> dict[str, Any]:
     kind = type(module)
     special = _SPECIAL.get(kind, lambda module: {})(module)
     arguments: dict[str, Any] = {}
-    for name in _parameters(kind):
+    for name in _parameters(kind.__name__):
         if name in special:
             value = special[name]
         elif name == "dtype":
@@ -110,17 +121,18 @@ def _read(module: Any) -> dict[str, Any]:
         elif name in _PRESENT:
             value = getattr(module, _PRESENT[name]) is not None
         else:
-            value = getattr(module, name)
+            value = getattr(module, name, module)
             if name == "bias" and not isinstance(value, bool):
                 value = value is not None
         arguments[name] = _json(value, kind.__name__, name)
     return arguments
 
 
-def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
+@functools.cache
+def _parameters(layer: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by their names, without the generator."""
-    found = dict(inspect.signature(kind).parameters)
-    if kind is nn.RNN:  # (*args, nonlinearity, **options)
+    found = dict(inspect.signature(_LAYERS[layer]).parameters)
+    if layer == "RNN":  # (*args, nonlinearity, **options)
         found = {**inspect.signature(nn.GRU).parameters, "nonlinearity": found["nonlinearity"]}
     return {name: parameter for name, parameter in found.items() if name != "generator"}
 
@@ -238,7 +250,7 @@ def _contained(kind: type[nn.Module], children: Mapping[str, nn.Module]) -> nn.M
 
 
 def _layer(kind: type[nn.Module], arguments: dict[str, Any], allowance: Any) -> nn.Module:
-    known = _parameters(kind)
+    known = _parameters(kind.__name__)
     if unknown := [name for name in arguments if name not in known]:
         raise TypeError(f"it has no argument {listed(unknown)}")
     for name, value in arguments.items():
