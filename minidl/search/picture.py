@@ -1,0 +1,127 @@
+"""A search as a picture: values over the trials, and over each parameter that varies."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.search.space import Choice, Integers, LogUniform, varies
+from minidl.search.trial import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from minidl.search.results import Results
+
+_COLUMNS = 3
+_SHADES = ["#b9cfe4", "#6f9fca", "#1f5f9e"]  # from little budget to much; more are between
+_BEST = "#c8451b"
+
+
+def draw(results: Results, path: str | os.PathLike[str]) -> None:
+    """See `Results.plot`."""
+    if not os.fspath(path).lower().endswith(".png"):
+        raise ValueError(f"plot: expected a file's name ending in .png, found {os.fspath(path)!r}")
+    best = results.best
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plot: drawing takes matplotlib: pip install "minidl[plot]"') from error
+    names = [name for name, distribution in results.space.items() if varies(distribution)]
+    rows = sorted(results.ranked(), key=lambda row: (row.budget or 0, row.trial))
+    columns = 2 if len(names) == 3 else min(_COLUMNS, 1 + len(names))
+    lines = math.ceil((1 + len(names)) / columns)
+    figure = Figure(figsize=(4 * columns, 3.1 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
+    low, high = _limits([_value(row) for row in rows], results.direction)
+    ends = "minimize" if results.direction == "minimize" else "maximize"
+    for i, axes in enumerate(panels):
+        if i > len(names):
+            axes.set_visible(False)
+            continue
+        where = [float(row.trial) for row in rows] if i == 0 else _positions(axes, results, names[i - 1], rows)
+        _points(axes, where, rows, low, high, legend=i == 0)
+        at = rows.index(best)
+        axes.plot(where[at], _value(best), "o", markersize=11, fillstyle="none", color=_BEST, label="best")
+        axes.set(ylim=(low, high), ylabel=f"value ({ends})" if i % columns == 0 else "")
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+    _best_so_far(panels[0], results)
+    panels[0].set_xlabel("trial")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def _value(row: Row) -> float:
+    assert row.value is not None
+    return row.value
+
+
+def _limits(values: list[float], direction: str) -> tuple[float, float]:
+    """What is shown: the better three quarters of the values; the others stand at the edge."""
+    low, high = min(values), max(values)
+    if direction == "minimize":
+        high = float(np.quantile(values, 0.75))
+    else:
+        low = float(np.quantile(values, 0.25))
+    margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _points(axes: Axes, where: list[float], rows: list[Row], low: float, high: float, legend: bool) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("", _SHADES)
+    budgets = sorted({row.budget or 0 for row in rows})
+    edge = 0.02 * (high - low)
+    for rank, budget in enumerate(budgets):
+        colour = shades(rank / (len(budgets) - 1) if len(budgets) > 1 else 1.0)
+        label = f"budget {budget}" if budget else "trials"
+        for beyond, marker in ((False, "o"), (True, "v")):
+            drawn = [
+                (x, min(max(_value(row), low + edge), high - edge))
+                for x, row in zip(where, rows, strict=True)
+                if (row.budget or 0) == budget and (not low <= _value(row) <= high) == beyond
+            ]
+            if drawn or not beyond:
+                shown = ("beyond the edge" if beyond else label) if legend and not (beyond and rank) else None
+                axes.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=shown)
+
+
+def _best_so_far(axes: Axes, results: Results) -> None:
+    """A step wherever a trial is better than all before; of those with the largest budget."""
+    largest, sign = results.best.budget, 1 if results.direction == "minimize" else -1
+    rows = sorted((row for row in results.ranked() if row.budget == largest), key=lambda row: row.trial)
+    best = sign * np.minimum.accumulate([sign * _value(row) for row in rows])
+    last = max(row.trial for row in results.rows)
+    where = [row.trial for row in rows]
+    axes.step([*where, last], [*best, best[-1]], where="post", color=_BEST, linewidth=1.2, label="best so far")
+
+
+def _positions(axes: Axes, results: Results, name: str, rows: list[Row]) -> list[float]:
+    """Where on the panel of this parameter each row stands; NaN for a value that has no place on its axis."""
+    from minidl.search.results import short
+
+    distribution = results.space[name]
+    values: list[Any] = [row.settings[name] for row in rows]
+    axes.set_xlabel(name)
+    if isinstance(distribution, Choice):
+        members = list(distribution.members)
+        members += [value for i, value in enumerate(values) if value not in members and value not in values[:i]]
+        axes.set_xticks(range(len(members)), [short(member) for member in members])
+        axes.set_xlim(-0.6, len(members) - 0.4)
+        if sum(len(short(member)) for member in members) > 24:
+            axes.tick_params(axis="x", rotation=30)
+        # Side by side, in a width of 0.6, so that equal ones are told apart: by the golden section, not by chance.
+        beside = [0.6 * (row.trial * 0.618034 % 1 - 0.5) for row in rows]
+        return [members.index(value) + shift for value, shift in zip(values, beside, strict=True)]
+    if isinstance(distribution, Integers):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if isinstance(distribution, LogUniform) or (isinstance(distribution, Integers) and distribution.log):
+        axes.set_xscale("log")
+        return [float(v) if isinstance(v, int | float) and v > 0 else math.nan for v in values]
+    return [float(v) if isinstance(v, int | float) else math.nan for v in values]

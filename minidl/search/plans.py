@@ -1,0 +1,124 @@
+"""Which trial comes next: at random, or by successive halving."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from minidl.search.journal import SearchError
+from minidl.search.space import Space, draw
+from minidl.search.trial import Row, Trial
+
+
+class Plan:
+    """Hands out trials, and is told what came of them. This one draws each at random, as many as `trials`, or endless.
+
+    baseline    the settings of trial 0, or None to draw those too
+    """
+
+    def __init__(self, space: Space, seed: int, baseline: Mapping[str, Any] | None, trials: int | None) -> None:
+        self.space, self.seed, self.baseline, self.trials = space, seed, baseline, trials
+        self.count = 0  # of trials that have been handed out for the first time
+        self.known: dict[tuple[int, int | None], Row] = {}
+
+    def begin(self, rows: Iterable[Row]) -> None:
+        """Take these rows for what came of their trials, which need not be tried again."""
+        self.known = {(row.trial, row.budget): row for row in rows}
+
+    def next(self) -> Trial | None:
+        """A trial that may begin now; None if there is none, for ever or until the plan is told more."""
+        while (asked := self._next()) is not None:
+            number, budget = asked
+            settings, seed = draw(self.space, self.seed, number)
+            if number == 0 and self.baseline is not None:
+                settings = dict(self.baseline)
+            row = self.known.get(asked)
+            if row is None:
+                return Trial(number, settings, seed, budget, "")
+            if row.settings != settings:
+                raise SearchError(f"expected {settings} for trial {number} of this search, found {row.settings}")
+            self.told(row)
+        return None
+
+    def told(self, row: Row) -> Iterable[int]:
+        """What came of a trial. The numbers of those that will not be asked for again."""
+        return [row.trial]
+
+    def _next(self) -> tuple[int, int | None] | None:
+        """(number, budget)"""
+        if self.trials is not None and self.count >= self.trials:
+            return None
+        self.count += 1
+        return self.count - 1, None
+
+
+class Halving(Plan):
+    """Brackets of eta^(len(budgets) − 1) trials, one after the other; each is a race of its own.
+
+    All of a bracket run with the least budget; those in the first 1/eta-th go on to the next budget, and so on, so that
+    each budget costs a bracket about as much as the others   (Jamieson and Talwalkar 2016, algorithm 1). While the last
+    of a round are under way, the next bracket may begin: which trials run at all does not depend on that.
+
+    sign    1 if higher values are better, −1 if lower ones are
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        baseline: Mapping[str, Any] | None,
+        trials: int | None,
+        budgets: Sequence[int],
+        eta: int,
+        sign: int,
+    ) -> None:
+        super().__init__(space, seed, baseline, trials)
+        self.budgets, self.eta, self.sign = budgets, eta, sign
+        self.open: list[_Bracket] = []
+
+    def _next(self) -> tuple[int, int | None] | None:
+        for bracket in self.open:
+            if bracket.queue:
+                return bracket.queue.popleft(), self.budgets[bracket.round]
+        first = self.count
+        if self.baseline is not None and first == 0:  # for comparison, so it has the largest budget in any case
+            self.count = 1
+            return 0, self.budgets[-1]
+        self.count += self.eta ** (len(self.budgets) - 1)
+        if self.trials is not None:
+            self.count = min(self.count, self.trials)
+        if self.count <= first:
+            return None
+        self.open.append(_Bracket(range(first, self.count)))
+        return self._next()
+
+    def told(self, row: Row) -> Iterable[int]:
+        bracket = next((b for b in self.open if row.trial in b.values), None)
+        if bracket is None:
+            return [row.trial]
+        bracket.values[row.trial] = row.value
+        bracket.waiting -= 1
+        if bracket.waiting:
+            return []
+        entered = list(bracket.values)
+        values = {number: self.sign * value for number, value in bracket.values.items() if value is not None}
+        ranked = sorted(values, key=lambda number: (-values[number], number))
+        kept = sorted(ranked[: max(1, len(entered) // self.eta)])
+        if bracket.round + 1 == len(self.budgets) or not kept:
+            self.open.remove(bracket)
+            return entered
+        bracket.enter(bracket.round + 1, kept)
+        return [number for number in entered if number not in kept]
+
+
+class _Bracket:
+    """A race: who is in its present round, what they have reached there, and who still has to run."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.enter(0, numbers)
+
+    def enter(self, round: int, numbers: Iterable[int]) -> None:
+        self.round, self.queue = round, deque(numbers)
+        self.values: dict[int, float | None] = dict.fromkeys(self.queue)
+        self.waiting = len(self.queue)

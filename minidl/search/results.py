@@ -1,0 +1,111 @@
+"""What a search has found: the best settings, all rows, as a table, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from minidl.search.space import Space, described, varies
+from minidl.search.trial import Row
+
+WIDTH, SHOWN = 100, 30  # columns and rows of the table
+
+
+class Results:
+    """A search's rows. `print(results)` shows the best of them; `results.best.settings` is what was looked for.
+
+    method, direction, seed, space   those of the search
+    rows       one `Row` for each trial that has ended, in their order: what came of it with its largest budget
+    stopped    "time" or "interrupted" if there was more to do, else None
+    """
+
+    def __init__(
+        self, method: str, direction: str, seed: int, space: Space, rows: Sequence[Row], stopped: str | None = None
+    ) -> None:
+        self.method, self.direction, self.seed, self.space, self.stopped = method, direction, seed, space, stopped
+        last: dict[int, Row] = {}
+        for row in sorted(rows, key=lambda r: (r.trial, r.budget or 0)):
+            seconds = last[row.trial].seconds if row.trial in last else 0.0
+            last[row.trial] = replace(row, seconds=round(seconds + row.seconds, 3))
+        self.rows = list(last.values())
+
+    @property
+    def best(self) -> Row:
+        """The row with the best value, of those with the largest budget; the first of equals.
+
+        ValueError: no trial has ended without an error.
+        """
+        if not (ranked := self.ranked()):
+            failed = f"; the first of {len(self.rows)} errors: {self.rows[0].error}" if self.rows else ""
+            raise ValueError(f"best: expected a trial that has ended without an error, found none{failed}")
+        return ranked[0]
+
+    def ranked(self) -> list[Row]:
+        """The rows without errors, best first: by budget, then by value, then by number."""
+        sign = 1 if self.direction == "minimize" else -1
+        good = [(-(row.budget or 0), sign * row.value, row.trial, row) for row in self.rows if row.value is not None]
+        return [row for *_, row in sorted(good, key=lambda item: item[:3])]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows with errors."""
+        return [row for row in self.rows if row.error is not None]
+
+    def __str__(self) -> str:
+        """A table, best first, of at most 100 columns."""
+        names = [name for name, distribution in self.space.items() if varies(distribution)]
+        budgets = any(row.budget is not None for row in self.rows)
+        head = ["trial", "value", *(["budget"] if budgets else []), *names]
+        ranked, failed = self.ranked(), self.failed
+        shown = ranked[:SHOWN]
+        cells = []
+        for row in shown:
+            spent = [str(row.budget)] if budgets else []
+            cells.append([str(row.trial), f"{row.value:.5g}", *spent, *(short(row.settings[name]) for name in names)])
+        widths = [max(len(row[i]) for row in (head, *cells)) for i in range(len(head))]
+        while sum(widths) + 2 * (len(widths) - 1) > WIDTH and len(widths) > 3:
+            widest = max(range(2, len(widths)), key=lambda i: widths[i])
+            if widths[widest] > 8:
+                widths[widest] -= 1
+            else:  # what does not fit is left out
+                widths.pop()
+        lines = ["  ".join(f"{_cut(c, w):>{w}}" for c, w in zip(row, widths, strict=False)) for row in (head, *cells)]
+        hidden = names[len(widths) - len(head) :] if len(widths) < len(head) else []
+        notes = [f"{len(ranked) - len(shown)} more trials" if len(ranked) > len(shown) else ""]
+        notes.append(f"{len(failed)} failed, the first (trial {failed[0].trial}): {failed[0].error}" if failed else "")
+        notes.append(f"not shown: {', '.join(hidden)}" if hidden else "")
+        lines += [_cut(" ".join(note.split()), WIDTH) for note in notes if note]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """{"method", "direction", "seed", "space", "stopped", "best": row or null, "trials": [rows]}"""
+        best = asdict(self.best) if self.ranked() else None
+        about = {"method": self.method, "direction": self.direction, "seed": self.seed, "stopped": self.stopped}
+        rows = [asdict(row) for row in self.rows]
+        return json.dumps({**about, "space": described(self.space), "best": best, "trials": rows}, indent=2)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw as a PNG the values over the trials with the best so far, and over each parameter.
+
+        ImportError: the `plot` extra is not installed. ValueError: no trial has ended without an error, or path has
+        another ending than .png. OSError: it cannot be written.
+        """
+        from minidl.search.picture import draw
+
+        draw(self, path)
+
+
+def short(value: Any) -> str:
+    """A setting's value as a table has it."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return "-".join(map(short, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

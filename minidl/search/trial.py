@@ -1,0 +1,87 @@
+"""A trial: what an objective is given, and the row of what came of it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minidl.random import default_generator, generator_state, manual_seed, set_generator_state
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Mapping[str, Any]):
+    """One set of settings to be tried: a mapping, `trial["lr"]`, and beside it
+
+    number       0 for the first
+    settings     name → value, as a dict
+    seed         depends on the search's seed and the number alone; minidl's default generator starts from it
+    budget       how much may be spent (epochs, examples, …), where the method says; else None
+    checkpoint   a path that is this trial's own while the search may call for it again: with a larger budget, or after
+                 the search was killed. An objective that leaves its state there can go on from it (it need not)
+    """
+
+    number: int
+    settings: dict[str, Any]
+    seed: int
+    budget: int | None
+    checkpoint: str
+
+    def __getitem__(self, name: str) -> Any:
+        return self.settings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.settings)
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a trial.
+
+    trial      its number;  settings: its parameters by name;  budget: as the trial's
+    value      what the objective returned, or None if it failed;  error: why it failed, or None
+    seconds    how long that took, of all its budgets together
+    """
+
+    trial: int
+    settings: dict[str, Any]
+    budget: int | None
+    value: float | None
+    seconds: float
+    error: str | None
+
+
+Objective = Callable[[Trial], float]
+
+
+def attempt(objective: Objective, trial: Trial) -> Row:
+    """Call an objective. An exception, or a value that is no finite number, makes a row with an error."""
+    generator = default_generator()
+    before, start = generator_state(generator), time.perf_counter()
+    manual_seed(trial.seed)
+    value, error = None, None
+    try:
+        value = _number(objective(trial))
+    except Exception as raised:
+        error = f"{type(raised).__name__}: {raised}" if str(raised) else type(raised).__name__
+    finally:
+        set_generator_state(generator, before)
+    return row_of(trial, value, time.perf_counter() - start, error)
+
+
+def row_of(trial: Trial, value: float | None, seconds: float, error: str | None) -> Row:
+    return Row(trial.number, trial.settings, trial.budget, value, round(seconds, 3), error)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"expected the objective to return a number, found {value!r:.60}")
+    if not math.isfinite(value):
+        raise ValueError(f"expected the objective to return a finite number, found {value}")
+    return float(value)
