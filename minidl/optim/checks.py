@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Check = Callable[[str, str, Any], Any]  # (who asks, the option's name, its value) → the value
@@ -51,7 +51,7 @@ def sequence(check_one: Check) -> Check:
     """A list, or another iterable, each of whose elements passes."""
 
     def check(where: str, name: str, value: Any) -> list[Any]:
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
             raise TypeError(f"{where}: expected a list for {name}, found {value!r:.100}")
         return [check_one(where, f"{name}[{i}]", x) for i, x in enumerate(value)]
 

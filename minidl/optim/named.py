@@ -67,6 +67,8 @@ def _plateau(optimizer: Optimizer, epochs: int, steps_per_epoch: int) -> Schedul
 
 def _checked(name: str, make: Factory) -> Factory:
     def factory(optimizer: Optimizer, epochs: int, steps_per_epoch: int) -> Scheduled:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"schedule {name}: expected an optimizer, found {type(optimizer).__name__}")
         counts = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
         return make(optimizer, *(count(1)(f"schedule {name}", key, value) for key, value in counts.items()))
 
