@@ -37,7 +37,8 @@ every_case = pytest.mark.parametrize(
 def test_every_kernel_that_ops_call_has_a_case():
     inner = {name for kernel in KERNELS.values() for name in kernel.py_func.__code__.co_names} & KERNELS.keys()
     untimed = {"normal_draw", "uniform_draw"}  # NumPy's own generator
-    layers = ("conv_kernels", "pool", "norm", "recurrent_kernels", "embedding")  # timed whole, by benchmarks/layers.py
+    # timed whole, by benchmarks/layers.py and benchmarks/augment.py
+    layers = ("conv_kernels", "pool", "norm", "recurrent_kernels", "embedding", "augment_kernels")
     untimed |= {n for n, k in KERNELS.items() if k.__module__.split(".")[-1] in layers}
     own = {n for n, k in KERNELS.items() if not k.py_func.__module__.startswith("minidl.bench")}
     assert own - inner - untimed == set(CASES)
