@@ -36,6 +36,7 @@ class Summary:
     def __init__(self, layers: list[Layer], inputs: list[tuple[int, ...]]) -> None:
         model = layers[0].module
         self.inputs = inputs
+        self._unknown = [f"{op} ×{n} in {layer.title}" for layer in layers for op, n in layer.not_counted.items()]
         rows = {layer.name: _row(layer) for layer in layers}
         self.rows = list(rows.values())
         trained = 0
@@ -79,10 +80,8 @@ class Summary:
             f"gradients {_bytes(t['gradient_memory'])}, buffers {_bytes(t['buffer_memory'])}",
             f"optimizer state: {state}",
         ]
-        if unknown := self.rows[0]["not_counted"]:
-            told.append(
-                f"not counted, as their cost is not known: {', '.join(f'{op} ×{n}' for op, n in unknown.items())}"
-            )
+        if self._unknown:
+            told.append(f"FLOPs not counted, as they are not known: {', '.join(self._unknown)}")
         if idle := [row["name"] for row in self.rows if row["parameters"] and not self._ran(row)]:
             told.append(f"not called: {', '.join(idle)}")
         return "\n".join(lines + [part for text in (*told, _NOTE) for part in textwrap.wrap(text, WIDTH)])
