@@ -183,7 +183,7 @@ def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
 
 def listed(names: list[str], most: int = 8) -> str:
     """The first of these names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(f"{name:.120}" for name in names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
