@@ -20,16 +20,24 @@ from numba.core import caching
 from minidl.cache import private_directory
 
 
+def kernel_sources() -> list[str]:
+    """The files of minidl that compiled code is made from."""
+    root = os.path.dirname(__file__)
+    own = [os.path.join(root, name) for name in ("jit.py", "linking.py", "kernel_cache.py")]
+    inside = (glob.glob(os.path.join(root, part, "*.py")) for part in ("ops", "data", "optim", "compiler", "bench"))
+    return sorted([*own, *(path for paths in inside for path in paths)])
+
+
 @functools.cache
 def cache_directory() -> str | None:
     """Where this version's kernels are kept, or None (with one warning) if nowhere.
 
-    The name covers Numba's version, the flags in the environment, and all of minidl's source files, since one
-    kernel may have inlined another.
+    The name covers Numba's version, the flags in the environment, and all of minidl's source files in which there
+    are kernels or what compiles them, since one kernel may have inlined another.
     """
     config = numba.config
     version = [numba.__version__, sys.version, config.BOUNDSCHECK, config.OPT, config.CPU_NAME, config.CPU_FEATURES]
-    for path in sorted(glob.glob(os.path.join(os.path.dirname(__file__), "**", "*.py"), recursive=True)):
+    for path in kernel_sources():
         status = os.stat(path)
         version += [os.path.basename(path), status.st_size, status.st_mtime_ns]
     try:

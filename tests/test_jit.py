@@ -1,5 +1,7 @@
 """Kernels: the registry, lazy compilation, swapping, the emitted tile, the private cache, and threads."""
 
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidl
 from minidl import jit, kernel_cache, ops
 from minidl.cache import cache_root, private_directory
 from minidl.jit import KERNELS, Kernel, get_num_threads, kernel, prange, set_num_threads
@@ -650,3 +653,13 @@ a = np.ones((300, 300), np.float32)
 print(json.dumps([float(minidl.ops.matmul(a, a).data.sum()), numba.get_num_threads()]))
 """
     assert python(code, NUMBA_NUM_THREADS=None) == [300.0**3, 5]
+
+
+def test_the_cache_is_another_when_a_file_with_kernels_changes():
+    sources = kernel_cache.kernel_sources()
+    importlib.import_module("minidl.bench")
+    importlib.import_module("minidl.compiler.epoch")
+    for kernel in jit.KERNELS.values():
+        path = inspect.getsourcefile(kernel.py_func)
+        if Path(path).is_relative_to(Path(minidl.__file__).parent):
+            assert path in sources, kernel.__name__
