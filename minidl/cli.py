@@ -188,7 +188,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     help = "stop when the validation loss has not fallen for N epochs (with --val-split 0.1 unless given)"
     train.add_argument("--early-stop", type=one, metavar="N", help=help)
     train.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of weights and order (default: 0)")
-    train.add_argument("--eager", action="store_true", help="do not compile the step")
+    help = "make each step one machine-code call: seconds to compile at first, then faster epochs"
+    train.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help=help)
     computes(train)
     help = "where the model goes; beside it the run's figures (.json) and a checkpoint (default: model.safetensors)"
     train.add_argument("--out", type=_output, metavar="FILE", help=help)

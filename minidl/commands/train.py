@@ -89,7 +89,7 @@ def run_train(arguments: argparse.Namespace) -> None:
             model, loader, data.Loader(held, batch_size=1000, **standard),
             epochs=arguments.epochs, optimizer=optimizer, schedule=arguments.schedule, metrics=["accuracy"],
             callbacks=[*added, callbacks.Checkpoint(kept), report], clip_norm=arguments.clip_norm,
-            compile=not arguments.eager, resume=resume, config=about["config"], verbose=not arguments.quiet,
+            compile=arguments.compile, resume=resume, config=about["config"], verbose=not arguments.quiet,
         )  # fmt: skip
         if share:
             report.test(model, data.Loader(test, batch_size=1000, **standard))
