@@ -659,7 +659,7 @@ def test_the_cache_is_another_when_a_file_with_kernels_changes():
     sources = kernel_cache.kernel_sources()
     importlib.import_module("minidl.bench")
     importlib.import_module("minidl.compiler.epoch")
-    for kernel in jit.KERNELS.values():
-        path = inspect.getsourcefile(kernel.py_func)
+    for known in jit.KERNELS.values():
+        path = inspect.getsourcefile(known.py_func)
         if Path(path).is_relative_to(Path(minidl.__file__).parent):
-            assert path in sources, kernel.__name__
+            assert path in sources, known.__name__
