@@ -11,6 +11,7 @@ those that are there.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,10 @@ _ROWS, _LONG = 8, 1024
 
 
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float | str = 2.0,
+    error_if_nonfinite: bool = False,
 ) -> Any:
     """g ← g · min(1, max_norm / (‖g‖ + 10⁻⁶)), where g is all gradients as one vector. Returns ‖g‖ as it was before.
 
@@ -39,9 +43,8 @@ def clip_grad_norm_(
     ValueError: max_norm or norm_type out of range. TypeError: no Tensors, or gradients that are not float32 or float64.
     Pascanu et al. 2013, algorithm 1.
     """
-    limit, p = float(max_norm), float(norm_type)
-    if not limit >= 0:
-        raise ValueError(f"clip_grad_norm_: expected max_norm ≥ 0, found {max_norm}")
+    limit = _limit("clip_grad_norm_", "max_norm", max_norm)
+    p = math.inf if norm_type == "inf" else _number("clip_grad_norm_", "norm_type", norm_type)
     if not p > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, found {norm_type}")
     gradients = _gradients("clip_grad_norm_", parameters)
@@ -61,16 +64,28 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     parameters: Tensors, or one; those without a gradient are passed over. ValueError: clip_value is not ≥ 0.
     TypeError: no Tensors, or gradients that are not float32 or float64.
     """
-    limit = float(clip_value)
-    if not limit >= 0:
-        raise ValueError(f"clip_grad_value_: expected clip_value ≥ 0, found {clip_value}")
+    limit = _limit("clip_grad_value_", "clip_value", clip_value)
     for t, g in _gradients("clip_grad_value_", parameters):
         _put(t, g, np.clip(_flat(t, g), -limit, limit))
 
 
+def _number(name: str, option: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number for {option}, found {value!r:.100}")
+    return float(value)
+
+
+def _limit(name: str, option: str, value: Any) -> float:
+    limit = _number(name, option, value)
+    if not limit >= 0:
+        raise ValueError(f"{name}: expected {option} ≥ 0, found {value}")
+    return limit
+
+
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Any]]:
     """(Tensor, its gradient) of all that have one. TypeError for what is not a Tensor."""
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    several = not isinstance(parameters, Tensor) and isinstance(parameters, Iterable)
+    given: list[Any] = list(parameters) if several else [parameters]
     for t in given:
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}: expected Tensors, found {type(t).__name__}")
