@@ -1,0 +1,15 @@
+"""See backprop: any recorded graph, opened, and every number in it followed from the loss to the parameters.
+
+    loss = ops.mse(model(x), y)
+    explanation = minidl.explain(loss, check=True)
+    print(explanation)                  # the backward pass in order, beside finite differences
+    explanation.html("backprop.html")   # a page that draws it and steps through it
+
+`reverse` walks the graph as the engine does and keeps all that flows, `record` puts it in order, `check` repeats the
+computation for finite differences; `text`, `layout`, `svg` and `page` show it.
+"""
+
+from minidl.explanation.explanation import Explanation, Fault, explain
+from minidl.explanation.record import Entry, Passed
+
+__all__ = ["Entry", "Explanation", "Fault", "Passed", "explain"]

@@ -1,0 +1,120 @@
+"""A recorded call as text: what was called with what, and the formula that its op's docstring begins with."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl.tensor import Tensor
+
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "floor_divide": "//",
+    "remainder": "%",
+    "power": "**",
+    "matmul": "@",
+}
+
+
+class Formula(NamedTuple):
+    """The first lines of an op's docstring: y = …, then dL/dx = …, then what else they say. Empty where it has none."""
+
+    forward: str
+    backward: str
+    note: str
+
+    def __str__(self) -> str:
+        return "   ".join(part for part in self if part)
+
+
+NO_FORMULA = Formula("", "", "")
+
+
+def formula(function: Any) -> Formula:
+    """The formula of an op, from its docstring."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    parts = [part for part in re.split(r"\s{3,}", " ".join(paragraphs[0].split("\n"))) if part]
+    backward = [part for part in parts if re.match(r"−?dL/", part)]
+    for paragraph in paragraphs[1:]:  # a formula too long for one line goes on in a paragraph that begins with it
+        if paragraph.startswith("dL/"):
+            backward.append(re.split(r"\.\s", " ".join(paragraph.split()))[0])
+    others = [part for part in parts if part not in backward]
+    return Formula(others[0].rstrip(".") if others else "", ",  ".join(backward), "  ".join(others[1:]))
+
+
+def _several(value: Any) -> bool:
+    return type(value) in (list, tuple) and any(isinstance(x, Tensor) for x in value)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        yield from (value if _several(value) else (value,))
+
+
+def operands(node: Any) -> list[Any]:
+    """The Tensors and arrays that a node's op was called with, in order.
+
+    Only the inputs that need a gradient, where the call no longer shows them: a list in it was changed since.
+    """
+    found = [x for x in _flat((*node.args, *node.kwargs.values())) if isinstance(x, Tensor | np.ndarray)]
+    rest = iter(found)
+    return found if all(any(x is y for y in rest) for x in node.inputs) else list(node.inputs)
+
+
+def roles(node: Any) -> list[tuple[str, list[Any]]]:
+    """The parameters of the op that got Tensors or arrays, by name, and those: what the formula's letters mean."""
+    try:
+        bound = inspect.signature(node.function).bind(*node.args, **node.kwargs).arguments
+    except (TypeError, ValueError):
+        return []
+    found = []
+    for name, value in bound.items():
+        values = [x for x in _flat([value]) if isinstance(x, Tensor | np.ndarray)]
+        if values:
+            found.append((name, values))
+    return found
+
+
+def call(node: Any, names: dict[int, str]) -> str:
+    """The call as one could write it, arguments that have their default value left out; `names` by id."""
+
+    def written(value: Any) -> str:
+        if id(value) in names and isinstance(value, Tensor | np.ndarray):
+            return names[id(value)]
+        if _several(value):
+            return f"[{', '.join(map(written, value))}]"
+        text = _index(value) if isinstance(value, slice) else getattr(value, "__name__", None) or repr(value)
+        return text if len(text) <= 40 else f"{text[:39]}…"
+
+    args = node.args
+    if node.op in INFIX and len(args) == 2 and not node.kwargs:
+        return f" {INFIX[node.op]} ".join(map(written, args))
+    if node.op == "getitem" and len(args) == 2:
+        index = args[1] if isinstance(args[1], tuple) and args[1] else (args[1],)
+        return f"{written(args[0])}[{', '.join(map(written, index))}]"
+    try:
+        parameters = list(inspect.signature(node.function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    parts = []
+    for i, value in enumerate(args):
+        known = parameters[i] if i < len(parameters) else None
+        plain = isinstance(value, Tensor | np.ndarray) or _several(value) or known is None
+        if plain or known is None or known.default is known.empty:
+            parts.append(written(value))
+        elif known.default is not value and repr(known.default) != repr(value):
+            parts.append(f"{known.name}={written(value)}")
+    return f"{node.op}({', '.join(parts + [f'{k}={written(v)}' for k, v in node.kwargs.items()])})"
+
+
+def _index(value: slice) -> str:
+    return ":".join("" if part is None else str(part) for part in (value.start, value.stop, value.step)).removesuffix(
+        ":" if value.step is None else ""
+    )

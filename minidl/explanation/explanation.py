@@ -1,0 +1,196 @@
+"""`explain`: a recorded graph, opened."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl import graph
+from minidl.explanation.check import differences
+from minidl.explanation.origin import names_given
+from minidl.explanation.record import Entry, record
+from minidl.explanation.reverse import FAULTS, Walk, reverse
+from minidl.explanation.text import text, verdict
+from minidl.tensor import Array, Tensor
+
+FilePath = str | os.PathLike[str]
+
+
+@dataclass(eq=False, frozen=True)
+class Fault:
+    """A backward pass with a mistake in it, really computed; tensors by the numbers of their entries.
+
+    order       the results, in the order in which they passed their gradients on
+    used        the gradient that each of them had then
+    gradients   what each tensor has in the end
+    passed      what flowed from a result y to its input in a slot: (y, slot) → gradient
+    wrong       the tensors whose gradient is not the right one
+    """
+
+    order: list[int]
+    used: dict[int, Array]
+    gradients: dict[int, Array]
+    passed: dict[tuple[int, int], Array]
+    wrong: list[int]
+
+
+class Explanation:
+    """A computation and its backward pass, every number of it: `print` it, or draw it.
+
+    entries   one for each tensor, inputs before results, the loss last (see `Entry`)
+    order     the numbers of the results, in the order in which they pass their gradients on
+    faults    what goes wrong, by what is left out: "order", "accumulation", "zero_grad" (see `Fault`)
+    shown     the numbers of the entries that are printed and drawn: all, unless it was `cut`
+
+    Iterating gives the entries shown; explanation["name"] and explanation[tensor] one of them.
+    """
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        order: list[int],
+        faults: dict[str, Fault],
+        tensors: list[tuple[weakref.ref[Tensor], int]],
+        shown: frozenset[int] | None = None,
+    ) -> None:
+        self.entries, self.order, self.faults, self._tensors = entries, order, faults, tensors
+        self.shown = frozenset(range(len(entries))) if shown is None else shown
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (e for e in self.entries if e.number in self.shown)
+
+    def __getitem__(self, key: str | Tensor) -> Entry:
+        """The entry of that name, or of that Tensor. KeyError if there is none."""
+        if isinstance(key, Tensor):
+            for reference, number in self._tensors:
+                if reference() is key:
+                    return self.entries[number]
+            raise KeyError("this Tensor is not in the graph that was explained")
+        names = {e.name: e for e in self.entries}
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 3) or list(names)[:9]
+            raise KeyError(f"no tensor is called {key!r}; there are {', '.join(near)}")
+        return names[key]
+
+    @property
+    def loss(self) -> Entry:
+        return self.entries[-1]
+
+    @property
+    def ok(self) -> bool | None:
+        """Do all gradients agree with their finite differences? None if that was not checked (`check=True`)."""
+        found = [e.difference for e in self.entries if e.difference is not None]
+        return not any(d.wrong.any() for d in found) if found else None
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def __repr__(self) -> str:
+        checked = "" if self.ok is None else f", {verdict(self)}"
+        return f"<Explanation of {self.loss.name}: {len(self.entries)} tensors{checked}>"
+
+    # ------------------------------------------------------------------------------------- parts
+
+    def cut(self, depth: int | None = None, module: str | None = None) -> Explanation:
+        """The same, of which a part is shown.
+
+        depth    only tensors from which the loss is at most so many ops away
+        module   only what uses parameters whose names begin so ("0", "encoder.layers.1"), and what lies between
+
+        ValueError: neither or both, depth below 0, or no such parameter.
+        """
+        if (depth is None) == (module is None):
+            raise ValueError("cut: expected depth or module, one of them")
+        shown = self._within(depth) if depth is not None else self._around(str(module))
+        return Explanation(self.entries, self.order, self.faults, self._tensors, frozenset(shown))
+
+    def _within(self, depth: int) -> set[int]:
+        if depth < 0:
+            raise ValueError(f"cut: expected a depth of at least 0, found {depth}")
+        distance = {self.loss.number: 0}
+        for e in reversed(self.entries):
+            for x in e.inputs:  # the longest way, so that all that flows into a tensor shown is shown
+                distance[x] = max(distance.get(x, 0), distance[e.number] + 1)
+        return {number for number, d in distance.items() if d <= depth}
+
+    def _around(self, module: str) -> set[int]:
+        leaves = [e for e in self.entries if e.kind == "leaf"]
+        own = {e.number for e in leaves if f"{e.name}.".startswith(module.rstrip(".") + ".")}
+        if not own:
+            parts = sorted({e.name.rpartition(".")[0] for e in leaves if "." in e.name})
+            near = difflib.get_close_matches(module, parts, 3) or parts[:9] or ["none: give explain() the model"]
+            raise ValueError(f"cut: no parameter is called {module!r}…; there are {', '.join(near)}")
+        users = {e.number for e in self.entries if own.intersection(e.inputs)}
+        below, above = set(users), set(users)
+        for e in self.entries:
+            if below.intersection(e.inputs):
+                below.add(e.number)
+        for e in reversed(self.entries):
+            if e.number in above:
+                above.update(e.inputs)
+        between = below & above
+        return between | {x for number in between for x in self.entries[number].inputs}
+
+
+def explain(
+    loss: Tensor, check: bool = False, names: Mapping[str, Any] | None = None, model: Any = None
+) -> Explanation:
+    """Open the recorded graph of `loss`: every value, every gradient, and what passes it on to whom.
+
+    loss    one number, computed and not yet freed by backward() (or kept by its retain_graph=True)
+    check   put the finite difference beside each gradient: every tensor is moved, element by element (a sample of 12
+            if there are more than 64), and what comes after it is computed again, in float64. What cannot be
+            repeated (dropout draws anew) has none, and says so.
+    names   name → Tensor or array; others have the names of the caller's variables
+    model   a module, whose parameters get their names in it ("0.weight")
+
+    Nothing is changed: no `.grad`, no graph, no generator. The values are copies.
+
+    RuntimeError: no graph, or a freed one. ValueError: more than one number. TypeError: something else than a Tensor,
+    names or model of other kinds.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"explain: expected a Tensor, the loss, found {type(loss).__name__}")
+    try:
+        tensors = graph.tensors(loss)
+    except RuntimeError as error:
+        raise RuntimeError(f"explain: {error}") from None
+    known = names_given(names, model, sys._getframe(1))
+    with np.errstate(all="ignore"):
+        walk = reverse(loss)
+        entries, numbers = record(loss, walk, known)
+        faults = {kind: _fault(loss, kind, walk, numbers) for kind in FAULTS}
+    if check:
+        for t, difference in differences(loss, walk.gradients).items():
+            entries[numbers[t]].difference = difference
+    references = [(weakref.ref(t), numbers[t]) for t in tensors]
+    return Explanation(entries, [numbers[t] for t in walk.order], faults, references)
+
+
+def _fault(loss: Tensor, kind: str, right: Walk, numbers: dict[Tensor, int]) -> Fault:
+    walk = reverse(loss, kind, take=0 if kind == "order" else -1)
+    wrong = _wrong(walk, right)
+    if kind == "order" and not wrong:  # by luck; another search may have less
+        walk = reverse(loss, kind)
+        wrong = _wrong(walk, right)
+    return Fault(
+        [numbers[t] for t in walk.order],
+        {numbers[t]: g for t, g in walk.used.items()},
+        {numbers[t]: g for t, g in walk.gradients.items()},
+        {(numbers[flow.y], flow.slot): flow.gradient for flow in walk.flows},
+        [numbers[t] for t in wrong],
+    )
+
+
+def _wrong(walk: Walk, right: Walk) -> list[Tensor]:
+    return [t for t, g in right.gradients.items() if not np.array_equal(walk.gradients[t], g, equal_nan=True)]

@@ -1,0 +1,143 @@
+"""What is known of each tensor of a graph: how it came about, what gradient arrives, and what it passes on to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidl import graph
+from minidl.explanation import calls
+from minidl.explanation.calls import NO_FORMULA, Formula
+from minidl.explanation.check import Difference
+from minidl.explanation.origin import Place, place
+from minidl.explanation.reverse import Walk, derivative
+from minidl.tensor import Array, Tensor
+
+SMALL = 64  # a local derivative of at most so many elements is worked out
+
+
+@dataclass(eq=False)
+class Passed:
+    """What a result y = op(…, x, …) hands to one of its inputs in the backward pass.
+
+    y, x         the numbers of their entries
+    slot         which of the op's operands x is
+    gradient     dL/dx through this use alone
+    derivative   dy/dx, where it is one number for each element and small, else None
+    summed       the shape before it was summed over what broadcasting had repeated, or None
+    """
+
+    y: int
+    x: int
+    slot: int
+    gradient: Array
+    derivative: Array | None
+    summed: tuple[int, ...] | None
+
+
+@dataclass(eq=False)
+class Entry:
+    """One tensor of the graph.
+
+    number       its place in the order of computation, from 0; the loss is the last
+    name         the model's or the program's name for it, else one made of its op
+    kind         "leaf" (a parameter, or an input that asks for its gradient), "constant" or "result"
+    value        a copy of its values
+    gradient     dL/d(this); None for a constant
+    arrives      what its gradient is the sum of, in the order of addition; more than one: gradients meet here
+    difference   the finite difference beside the gradient; None unless checked
+
+    Of results:
+    op, call     the op's name, and the call as one could write it
+    formula      y = …, dL/dx = …, from the op's docstring; `roles` says which tensors its letters are
+    inputs       the numbers of its operands, constants among them, in the order of the call
+    passes       what it passes on
+    place        the line of the program that made it
+    """
+
+    number: int
+    name: str
+    kind: str
+    value: Array
+    gradient: Array | None = None
+    arrives: list[Passed] = field(default_factory=list)
+    difference: Difference | None = None
+    op: str = ""
+    call: str = ""
+    formula: Formula = NO_FORMULA
+    roles: list[tuple[str, list[int]]] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    passes: list[Passed] = field(default_factory=list)
+    place: Place | None = None
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+
+
+class _Names:
+    """A name for everything, each once."""
+
+    def __init__(self, known: dict[int, str]) -> None:
+        self.known, self.taken = known, set[str]()
+
+    def give(self, thing: Any, value: Array, kind: str, op: str) -> str:
+        wanted = self.known.get(id(thing)) or self.known.get(id(value))
+        base = wanted or {"leaf": "x", "constant": "c"}.get(kind, op)
+        name, i = base if wanted or kind == "result" else f"{base}1", 1
+        while name in self.taken:
+            i += 1
+            name = f"{base}{'' if kind != 'result' and not wanted else '_'}{i}"
+        self.taken.add(name)
+        return name
+
+
+def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry], dict[Tensor, int]]:
+    """Every tensor below `root` and the constants beside them, inputs before results; and the number of each Tensor.
+
+    known   id → name of the Tensors and arrays that have one
+    """
+    entries: list[Entry] = []
+    numbers: dict[int, int] = {}  # by id
+    names = _Names(known)
+
+    def enter(thing: Any, kind: str, op: str = "") -> Entry:
+        value = thing.data if isinstance(thing, Tensor) else thing
+        numbers[id(thing)] = len(entries)
+        entries.append(Entry(len(entries), names.give(thing, value, kind, op), kind, np.array(value)))
+        return entries[-1]
+
+    tensors = graph.tensors(root)
+    own = set(map(id, tensors))
+    for t in tensors:
+        node: Any = t._node
+        operands = [] if node is None else calls.operands(node)
+        for x in operands:
+            if id(x) not in own and id(x) not in numbers:
+                enter(x, "constant")
+        entry = enter(t, "leaf" if node is None else "result", node.op if node else "")
+        entry.gradient = np.array(walk.gradients[t])
+        if node is not None:
+            names_by_id = {id(x): entries[numbers[id(x)]].name for x in operands}
+            entry.op, entry.call, entry.formula = node.op, calls.call(node, names_by_id), calls.formula(node.function)
+            entry.inputs = [numbers[id(x)] for x in operands]
+            roles = ((role, [numbers[id(x)] for x in xs if id(x) in numbers]) for role, xs in calls.roles(node))
+            entry.roles, entry.place = [(role, xs) for role, xs in roles if xs], place(node.code, node.at)
+    _passes(entries, {t: numbers[id(t)] for t in tensors}, walk)
+    return entries, {t: numbers[id(t)] for t in tensors}
+
+
+def _passes(entries: list[Entry], numbers: dict[Tensor, int], walk: Walk) -> None:
+    """Enter what each result passes on, and in which order it arrives."""
+    made: dict[int, Passed] = {}
+    slots: dict[tuple[int, int], int] = {}  # (y, slot among the inputs that need a gradient) → slot among all operands
+    for flow in walk.flows:
+        y, x = numbers[flow.y], numbers[flow.x]
+        after = slots.get((y, flow.slot - 1), -1)
+        slot = slots[y, flow.slot] = entries[y].inputs.index(x, after + 1)
+        local = derivative(flow.y, flow.slot, SMALL)
+        made[id(flow)] = Passed(y, x, slot, np.array(flow.gradient), local, flow.summed)
+        entries[y].passes.append(made[id(flow)])
+    for x_tensor, flows in walk.arrived.items():
+        entries[numbers[x_tensor]].arrives = [made[id(flow)] for flow in flows]

@@ -1,0 +1,126 @@
+"""The walk of `backward` once more, on copies, with everything written down that flows: and three ways to get it wrong.
+
+`Tensor.backward` keeps the gradients of the leaves. Here every contribution along every edge is kept, in the order in
+which the engine computes and adds it, so that the numbers are the engine's to the last bit. Nothing of the graph is
+changed: no `.grad`, no record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidl import graph
+from minidl.tensor import Array, Tensor, _fit, as_array
+
+# What goes wrong without … (each really computed, and shown beside the right numbers)
+FAULTS = {
+    "order": "without topological order",
+    "accumulation": "without accumulation",
+    "zero_grad": "without zero_grad",
+}
+
+
+@dataclass(eq=False, frozen=True)
+class Flow:
+    """What one use of a tensor x in y = op(…, x, …) carries back to it.
+
+    y, x       the result and the input
+    slot       which of the inputs that need a gradient x is
+    gradient   dL/dx through this use alone, in x's shape and dtype
+    summed     the shape before the engine summed it over what broadcasting had repeated, or None if it did not
+    """
+
+    y: Tensor
+    x: Tensor
+    slot: int
+    gradient: Array
+    summed: tuple[int, ...] | None
+
+
+@dataclass(eq=False)
+class Walk:
+    """One backward pass over a graph.
+
+    order       the results, in the order in which they passed their gradients on
+    used        the gradient that each of them had when it did
+    gradients   what every tensor has in the end
+    arrived     the flows into every tensor, in the order in which they were added
+    flows       all of them, in the order in which they were computed
+    """
+
+    order: list[Tensor] = field(default_factory=list)
+    used: dict[Tensor, Array] = field(default_factory=dict)
+    gradients: dict[Tensor, Array] = field(default_factory=dict)
+    arrived: dict[Tensor, list[Flow]] = field(default_factory=dict)
+    flows: list[Flow] = field(default_factory=list)
+
+
+def seed(root: Tensor) -> Array:
+    """dL/dL = 1. ValueError if `root` is not one number."""
+    if root.size != 1:
+        raise ValueError(f"explain: expected a loss of one number, found shape {root.shape}; take its sum or mean")
+    return np.ones_like(root.data)
+
+
+def reverse(root: Tensor, fault: str | None = None, take: int = -1) -> Walk:
+    """The backward pass from `root`, right, or with one of the FAULTS.
+
+    order          tensors pass on what they have when a search reaches them, whatever comes later: `take` = 0 searches
+                   breadth-first, −1 depth-first
+    accumulation   a gradient that arrives replaces the one before
+    zero_grad      the leaves still have the gradients of a pass before, this one
+    """
+    walk = Walk(gradients={root: seed(root)})
+    uses = Counter(x for t in graph.tensors(root) if t._node for x in t._node.inputs)
+    ready, reached = [root], {root}
+    while ready:
+        y = ready.pop(take)
+        node: Any = y._node
+        if node is None:
+            continue
+        dy = walk.used[y] = walk.gradients[y]
+        walk.order.append(y)
+        for slot, (x, gradient) in enumerate(zip(node.inputs, node.gradients, strict=True)):
+            raw = gradient(dy)
+            dx = _fit(raw, x, node.op)
+            flow = Flow(y, x, slot, dx, None if np.shape(raw) == x.shape else np.shape(raw))
+            walk.flows.append(flow)
+            walk.arrived.setdefault(x, []).append(flow)
+            before = walk.gradients.get(x)
+            walk.gradients[x] = dx if before is None or fault == "accumulation" else as_array(before + dx)
+            uses[x] -= 1
+            if fault == "order":
+                ready.extend(() if x in reached else (x,))
+                reached.add(x)
+            else:
+                ready.extend(() if uses[x] else (x,))
+    if fault == "zero_grad":
+        walk.gradients |= {t: as_array(g + g) for t, g in walk.gradients.items() if t._node is None}
+    return walk
+
+
+def derivative(y: Tensor, slot: int, limit: int) -> Array | None:
+    """dy/dx of y to one of its inputs, where it is one number for each element and there are at most `limit` of them.
+
+    That is so where y is one number, or where each element of y depends on the same element of x (broadcast to y's
+    shape) alone: then what flows back is proportional to what arrives, element by element, which is tried out.
+    """
+    node: Any = y._node
+    x, gradient = node.inputs[slot], node.gradients[slot]
+    if not 0 < max(x.size, y.size) <= limit:
+        return None
+    with np.errstate(all="ignore"):
+        found = np.asarray(gradient(np.ones_like(y.data)))
+        if y.size == 1:
+            return found if found.size == x.size else None
+        if found.shape != y.shape:
+            return None
+        trial = np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
+        answer = np.asarray(gradient(trial))
+        size = np.nanmax(np.abs(np.where(np.isfinite(found), found, 0)), initial=0.0)
+        same = np.isclose(answer, found * trial, rtol=1e-4, atol=1e-6 * size, equal_nan=True)
+    return found if same.all() else None
