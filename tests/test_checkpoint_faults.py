@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -233,6 +234,20 @@ def test_a_directory_that_cannot_be_opened_is_a_warning(tmp_path, monkeypatch):
     assert (tmp_path / "c").read_bytes() == b"x"
 
 
+def test_what_killed_processes_left_behind_is_removed_after_an_hour(tmp_path):
+    path = tmp_path / "c.safetensors"
+    old = [f".{path.name}.0123456789abcdef", f".{path.name}.{'f' * 16}"]
+    other = [f".{path.name}.0123456789abcdeg", f".{path.name}.0123456789abcde", ".cxsafetensors.0123456789abcdef"]
+    young = f".{path.name}.{'0' * 16}"
+    for name in (*old, *other, young):
+        (tmp_path / name).write_bytes(b"half of a")
+    for name in (*old, *other):
+        os.utime(tmp_path / name, (time.time() - 3700,) * 2)
+    save_plain(path, 1)
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, *other, young}
+    assert value_of(path) == 1
+
+
 @posix
 def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
@@ -364,6 +379,10 @@ MALFORMED = {
     "a number for an array": (packed({**HEADER, "bias": 3}), WHOLE + "'bias': 3"),
     "a key too many": (entry(strides=[4]), WHOLE),
     "a key too few": (packed({**HEADER, "bias": {"dtype": "F32", "shape": [3]}}), WHOLE),
+    "booleans of 2": (
+        packed({**HEADER, "$state:0": {"dtype": "BOOL", "shape": [2, 4], "data_offsets": [36, 44]}}, DATA[:36] + b"\1\2" * 4),
+        WHOLE + "'.state:0' of booleans",
+    ),
     "an array less": (
         packed({k: v for k, v in HEADER.items() if k != "$state:0"}, DATA[:36]), "an array 0 of the state"
     ),

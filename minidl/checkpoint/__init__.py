@@ -10,7 +10,13 @@
 
 Nothing in a file is ever run: it is a JSON header and numbers. PyTorch's `safetensors` reads the same file, under
 the names that PyTorch gives to the same layers ("1.weight", "1.bias", …). Whatever is wrong in a file is a
-CheckpointError, before anything is changed.
+CheckpointError, before anything is changed. The metadata's text "minidl" is JSON:
+
+    version   2; version 1, whose `layers` are those of a Sequential, is read too
+    layers    how to build the model (see `layers.py`), or null
+    arrays    the names of its parameters and buffers, in definition order
+    config    the caller's settings
+    state     in a checkpoint only: the rest of the run (see `state.py`), whose arrays are named "$state:0", …
 """
 
 from __future__ import annotations
@@ -55,7 +61,7 @@ VERSION = 2
 _KEY = "minidl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """What `load_checkpoint` found, all of it verified.
 
@@ -97,7 +103,7 @@ def save_model(path: FilePath, model: nn.Module, config: Mapping[str, Any]) -> N
     OSError: it cannot be written. Whatever is raised, a file that was there before is as it was.
     """
     _check("save_model", model)
-    _write(path, model, {"layers": describe(model), "config": dict(config)}, {})
+    _write("save_model", path, model, {"layers": describe(model), "config": dict(config)}, {})
 
 
 def save_checkpoint(path: FilePath, model: nn.Module, state: Any, config: Mapping[str, Any] | None = None) -> None:
@@ -117,7 +123,8 @@ def save_checkpoint(path: FilePath, model: nn.Module, state: Any, config: Mappin
     except TypeError:  # the user's own classes: it is loaded into a model that is there
         layers = None
     told, arrays = encode(state)
-    _write(path, model, {"layers": layers, "config": dict(config or {}), "state": told}, arrays)
+    about = {"layers": layers, "config": dict(config or {}), "state": told}
+    _write("save_checkpoint", path, model, about, arrays)
 
 
 def _check(function: str, model: Any) -> None:
@@ -125,12 +132,18 @@ def _check(function: str, model: Any) -> None:
         raise TypeError(f"{function}: expected an nn.Module, found {type(model).__name__}")
 
 
-def _write(path: FilePath, model: nn.Module, about: dict[str, Any], arrays: dict[str, Array]) -> None:
+def _write(function: str, path: FilePath, model: nn.Module, about: dict[str, Any], arrays: dict[str, Array]) -> None:
     mine = model.state_dict()
     if taken := [name for name in mine if name.startswith(PREFIX) or name == "__metadata__"]:
-        raise ValueError(f"expected parameters not to be named as the file names its parts, found {taken[0]!r}")
-    text = json.dumps({"version": VERSION, **about, "arrays": list(mine)})
-    parse_json(text)  # ValueError for what could not be read again: two keys that are one in JSON, as 1 and "1"
+        raise ValueError(
+            f"{function}: expected parameters not to be named as the file names its parts, found {taken[0]!r}"
+        )
+    try:
+        text = json.dumps({"version": VERSION, **about, "arrays": list(mine)})
+        parse_json(text)  # a file must be readable again: 1 and "1" are two keys in Python, and one in JSON
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{function}: expected a config that JSON can hold, found one that it cannot ({error})") from error
     write_safetensors(path, {**mine, **arrays}, {_KEY: text})
 
 

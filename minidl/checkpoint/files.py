@@ -11,9 +11,11 @@ import contextlib
 import json
 import math
 import os
+import re
 import reprlib
 import stat
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ from minidl.tensor import Array
 
 MAX_HEADER = 1 << 24  # bytes; a layer takes some 200
 MAX_AXES = 32
+ABANDONED = 3600  # seconds
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
@@ -106,6 +109,9 @@ class SafetensorsFile:
             arrays: dict[str, Array] = load(data)
         except SafetensorError as error:
             raise self._damaged(f"a damaged one ({error})") from error
+        for name, values in arrays.items():
+            if values.dtype == bool and values.size and values.view(np.uint8).max() > 1:  # NumPy would believe it
+                raise self._damaged(f"{name!r:.80} of booleans that are neither 0 nor 1")
         return arrays
 
     def _damaged(self, found: str) -> CheckpointError:
@@ -183,7 +189,9 @@ def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
 
 def listed(names: list[str], most: int = 8) -> str:
     """The first of these names, and how many more there are."""
-    return ", ".join(f"{name:.120}" for name in names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(f"{name:.120}" for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )
 
 
 def specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
@@ -204,13 +212,16 @@ def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Map
     native = {}
     for name, values in arrays.items():
         if values.dtype.newbyteorder("=") not in DTYPES.values():
-            raise TypeError(f"expected {name} in one of {', '.join(DTYPES.values())}, found {values.dtype}")
+            raise TypeError(
+                f"write_safetensors: expected {name} in one of {', '.join(DTYPES.values())}, found {values.dtype}"
+            )
         # safetensors writes memory as it lies: an array in Fortran order would come back transposed and scrambled.
         native[name] = np.asarray(values, values.dtype.newbyteorder("="), order="C")
     data = save(native, dict(metadata))
     if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:
         raise ValueError(
-            f"expected a description of at most {MAX_HEADER:,} bytes, found {length:,}: use arrays for long lists"
+            f"write_safetensors: expected at most {MAX_HEADER:,} bytes of names and metadata, found {length:,}: "
+            "use arrays for long lists"
         )
     write_file(path, data)
 
@@ -224,6 +235,7 @@ def write_file(path: FilePath, data: bytes) -> None:
     target = os.path.realpath(path)  # so that a link stays a link
     _refuse_other_than_files(path, target)
     write_atomically(target, data)
+    _remove_abandoned(target)
     if os.name == "nt":  # Windows cannot open directories
         return
     try:
@@ -234,6 +246,16 @@ def write_file(path: FilePath, data: bytes) -> None:
             os.close(directory)
     except OSError as error:
         warnings.warn(f"{path} is written, but its directory cannot be flushed ({error})", RuntimeWarning, stacklevel=2)
+
+
+def _remove_abandoned(target: str) -> None:
+    """Remove what writers of this file left beside it that were killed: unfinished, and untouched for an hour."""
+    directory, name = os.path.split(target)
+    mine = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")  # see write_atomically
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if mine.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+                os.unlink(entry)
 
 
 def check_writable(path: FilePath) -> None:
