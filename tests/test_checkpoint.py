@@ -382,8 +382,9 @@ def test_tied_weights_and_endless_models_are_no_models_of_layers(tmp_path):
         save_model(tmp_path / "m", model_of(), {"array": np.zeros(2)})
     endless = []
     endless.append(endless)
-    deep = json.loads("[" * 900 + "]" * 900)
-    for config in ({"1": 2, 1: 3}, {"endless": endless}, {"deep": [[deep]]}):
+    for _ in range(1100):
+        deep = [deep]
+    for config in ({"1": 2, 1: 3}, {"endless": endless}, {"deep": deep}):
         with pytest.raises(ValueError, match=r"save_model: expected a config that JSON can hold"):
             save_model(tmp_path / "m", model_of(), config)
     assert list(tmp_path.iterdir()) == []
@@ -494,7 +495,7 @@ def test_states_too_deep_or_too_long_are_refused(tmp_path):
     for wrong in (state, endless):
         with pytest.raises(ValueError, match="at most 64 deep"):
             save_checkpoint(tmp_path / "c", nn.ReLU(), wrong)
-    with pytest.raises(ValueError, match="at most 16,777,216 bytes of .*use arrays"):
+    with pytest.raises(ValueError, match=r"at most 16,777,216 bytes of .*use arrays"):
         save_checkpoint(tmp_path / "c", nn.ReLU(), "x" * (1 << 24))
     assert list(tmp_path.iterdir()) == []
     state = 1
@@ -505,12 +506,10 @@ def test_states_too_deep_or_too_long_are_refused(tmp_path):
 
 
 def test_parameters_cannot_take_the_names_of_the_state(tmp_path):
-    for name in ("$state:0", "__metadata__"):
+    for name, match in (("$state:0", r"found '\$state:0'"), ("__metadata__", "found '__metadata__'")):
         model = Mine()
         setattr(model, name, np.ones(2, np.float32))
-        with pytest.raises(
-            ValueError, match=f"save_checkpoint: expected parameters not to be named .* found '[$_]{name[1:]}'"
-        ):
+        with pytest.raises(ValueError, match=f"save_checkpoint: expected parameters not to be named .*{match}"):
             save_checkpoint(tmp_path / "c", model, {"a": np.zeros(3)})
     assert list(tmp_path.iterdir()) == []
 

@@ -380,7 +380,7 @@ MALFORMED = {
     "a key too many": (entry(strides=[4]), WHOLE),
     "a key too few": (packed({**HEADER, "bias": {"dtype": "F32", "shape": [3]}}), WHOLE),
     "booleans of 2": (
-        packed({**HEADER, "$state:0": {"dtype": "BOOL", "shape": [2, 4], "data_offsets": [36, 44]}}, DATA[:36] + b"\1\2" * 4),
+        packed({**HEADER, "$state:0": {**HEADER["$state:0"], "dtype": "BOOL", "shape": [8]}}, DATA[:36] + b"\1\2" * 4),
         WHOLE + "'.state:0' of booleans",
     ),
     "an array less": (

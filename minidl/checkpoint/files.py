@@ -189,9 +189,8 @@ def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
 
 def listed(names: list[str], most: int = 8) -> str:
     """The first of these names, and how many more there are."""
-    return ", ".join(f"{name:.120}" for name in names[:most]) + (
-        f" and {len(names) - most} more" if len(names) > most else ""
-    )
+    told = ", ".join(f"{name:.120}" for name in names[:most])
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
 def specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
