@@ -1,6 +1,6 @@
 """The same net on MNIST with and without augmentation. Expect 98.5 % and 99.0 % on the test set.
 
-    python 14_augmentation.py [SEEDS] [EPOCHS]      # 1 and 10: about a minute
+    python 14_augmentation.py [SEEDS] [EPOCHS]      # 1 and 15: a minute or two
 
 In each epoch every image is turned, slanted, resized and moved a little at random, so that the net never sees one
 twice: it cannot learn them by heart, and what it learns holds for digits that are written a little differently.
@@ -16,7 +16,7 @@ from minidl.data import augment
 
 BATCH, PEAK = 128, 2e-3
 SEEDS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-EPOCHS = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+EPOCHS = int(sys.argv[2]) if len(sys.argv) > 2 else 15
 
 train, test = data.load("mnist")
 statistics = data.statistics(train.x)  # of the training set alone
@@ -36,9 +36,12 @@ def accuracy(seed, augmentation):
         optimizer.step()
         return loss
 
-    for epoch in range(EPOCHS):
-        optimizer.param_groups[0]["lr"] = PEAK * (1 - epoch / EPOCHS)
-        step.run(loader)
+    steps, done = EPOCHS * len(loader), 0
+    for _ in range(EPOCHS):
+        for x, y in loader:
+            optimizer.param_groups[0]["lr"] = PEAK * (1 - done / steps)
+            step(x, y)
+            done += 1
     with minidl.no_grad():
         batches = data.Loader(test, batch_size=1000, **statistics)
         return 100 * np.mean([(model(x).numpy().argmax(axis=1) == y).mean() for x, y in batches])

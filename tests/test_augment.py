@@ -18,6 +18,7 @@ import minidl
 from minidl import data, jit, nn, ops, optim
 from minidl.data import Loader, augment, augment_kernels
 from minidl.data.augment import affine_maps
+from minidl.data.options import float_images
 
 F32 = np.float32
 
@@ -394,6 +395,7 @@ def test_any_layout_in_a_new_array_out(t: augment.Augmentation) -> None:
     assert (x == kept).all()
     for layout in LAYOUTS.values():
         given = layout(x)
+        assert float_images("t", given).flags.carray  # one form, so that kernels are compiled once
         assert t(given, rng()).tobytes() == expected.tobytes()
         assert (given == kept).all()
 
@@ -538,6 +540,7 @@ X = images(4)
         (lambda: augment.Mixup(3)(X, np.zeros(3, int)), ValueError, r"of shape \(4,\), one .* found shape \(3,\)"),
         (lambda: augment.Mixup(3)(X, np.arange(4)), ValueError, "labels from 0 to 2, found 0 to 3"),
         (lambda: augment.Mixup(3)(X, -np.arange(4)), ValueError, "labels from 0 to 2, found -3 to 0"),
+        (lambda: augment.Mixup(3)(X, np.array([0, 1, 2, -1])), ValueError, "labels from 0 to 2, found -1 to 2"),
     ],
 )  # fmt: skip
 def test_errors(make: Callable[[], Any], error: type[Exception], says: str) -> None:
@@ -679,7 +682,7 @@ def test_a_compiled_epoch_augments() -> None:
             optimizer.step()
             return loss
 
-        loader = Loader(BYTES, LABELS, batch_size=10, shuffle=True, augment=STEPS, mean=0.5, std=0.5)
+        loader = Loader(BYTES, LABELS, batch_size=10, shuffle=True, augment=STEPS)
         compiled, losses, seen = minidl.compile(step), [], []
         for _ in range(2):
             if run:

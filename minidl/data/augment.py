@@ -219,7 +219,9 @@ def _gaussian(sigma: float) -> Array:
 
 
 class Crop(Augmentation):
-    """A part of the image, from anywhere in it, after `padding` pixels of `fill` were put around (Krizhevsky 2012).
+    """A part of the image, from anywhere in it, after `padding` pixels of `fill` were put around.
+
+    Krizhevsky et al. 2012, section 4.1.
 
     size   of the part: (height, width), or one number for both; None: the size of the images
 
@@ -251,7 +253,7 @@ class Crop(Augmentation):
 
 
 class Flip(Augmentation):
-    """Mirror with probability p: `axis` "horizontal" (left becomes right) or "vertical" (top becomes bottom)."""
+    """Mirror with probability p, "horizontal" (left to right) or "vertical" (top to bottom). Not for writing."""
 
     def __init__(self, axis: str = "horizontal", p: float = 0.5) -> None:
         if axis not in ("horizontal", "vertical"):

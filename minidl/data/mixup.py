@@ -12,7 +12,7 @@ from minidl.tensor import Array
 class Mixup:
     """Mix each example with another one of its batch: λ·(x, y) + (1 − λ)·(x′, y′), λ ~ Beta(α, α).
 
-    Zhang et al. 2018, equation 1; one λ an example. Partners are a permutation of the batch.
+    Zhang et al. 2018, section 1; one λ an example. Partners are a permutation of the batch.
 
     classes   C: labels are integers from 0 to C − 1, and become probabilities
     alpha     α > 0; 0.1 to 0.4 mixes little, 1 all alike
