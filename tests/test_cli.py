@@ -73,7 +73,7 @@ def test_train_saves_a_model_and_the_runs_figures(tmp_path):
     assert {len(line) for line in (head, *rows)} == {len(head)}
     assert "epoch 2/2" in run.stderr
     assert "images/s" in run.stderr
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "deep.json", out]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep.checkpoint.safetensors", "deep.json", out.name]
     figures = json.loads((tmp_path / "deep.json").read_text("utf-8"))
     assert figures["config"] | {"hidden": [4, 3], "seed": 5, "batch_size": 400, "lr": 0.001} == figures["config"]
     assert figures["threads"] == 1
@@ -141,7 +141,8 @@ def test_training_that_diverges_fails_and_saves_nothing(tmp_path):
 @pytest.mark.skipif(MNIST is None, reason="no MNIST in $MINIDL_DATA or ../shared/data")
 @pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT: an interpreted epoch of MNIST takes an hour")
 def test_mnist_within_250_mib(tmp_path):
-    run = minidl_("train", "--epochs", 1, "--json", "--quiet", "--out", tmp_path / "m", MINIDL_DATA=MNIST)
+    for _ in range(2):  # the first one may have to compile: a compiler takes some 70 MiB
+        run = minidl_("train", "--epochs", 1, "--json", "--quiet", "--out", tmp_path / "m", MINIDL_DATA=MNIST)
     result = json.loads(run.stdout)
     assert result["dataset"] == {"name": "mnist", "source": str(Path(MNIST, "mnist")), "train": 60000, "test": 10000}
     assert result["parameters"] == 407_050
@@ -174,6 +175,13 @@ def test_mnist_within_250_mib(tmp_path):
         ("--data-dir", "nowhere", "a directory"),
         ("--out", "run.json", "not ending in .json"),
         ("--out", "", "a file's name"),
+        ("--model", "resent", "choose from"),
+        ("--schedule", "cosin", "choose from"),
+        ("--augment", "spin", "choose from"),
+        ("--val-split", "1", "between 0 and 1"),
+        ("--early-stop", "0", "at least 1"),
+        ("--weight-decay", "-1", "at least 0"),
+        ("--clip-norm", "0", "above 0"),
     ],
 )
 def test_wrong_values_are_told_before_anything_happens(capsys, flag, value, expected):
@@ -296,15 +304,17 @@ def test_ctrl_c_keeps_the_model_of_the_last_whole_epoch(tmp_path):
     epochs = json.loads((tmp_path / "m.json").read_text("utf-8"))["epochs"]
     assert len(epochs) >= 2
     assert load_model(out)[1]["epoch"] in (len(epochs), len(epochs) + 1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.checkpoint.safetensors", "m.json", "m.safetensors"]
+    assert f"minidl train --resume {tmp_path / 'm.checkpoint.safetensors'}" in err
 
 
 @posix
 def test_ctrl_c_before_the_first_epoch_ends(tmp_path):
     code = """
 import os, signal, sys
-from minidl import cli, commands
-commands.train_epoch = lambda *arguments: os.kill(os.getpid(), signal.SIGINT)
+from minidl import cli
+from minidl.commands import train
+train.fit = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGINT)
 sys.exit(cli.main(sys.argv[1:]))
 """
     command = [sys.executable, "-c", code, "train", *SMALL, "--out", str(tmp_path / "m")]
@@ -370,7 +380,9 @@ def test_eval_tells_what_training_told(model):
     assert sum(row["right"] for row in result["classes"]) == round(360 * result["accuracy"])
     table = minidl_("eval", model)
     assert table.stderr == ""
-    assert len(table.stdout.splitlines()) == 13
+    assert len(table.stdout.splitlines()) == 13 + 12  # by class, and the confusion matrix
+    assert np.sum(result["confusion"]) == 360
+    assert [row["right"] for row in result["classes"]] == np.diagonal(result["confusion"]).tolist()
     assert f"{100 * result['accuracy']:.2f} %" in table.stdout
 
 
