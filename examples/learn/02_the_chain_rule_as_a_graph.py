@@ -7,6 +7,9 @@ to draw: it appears while ordinary Python runs. Backward walks it from the end.
 
 import math
 
+import minidl
+from minidl import Tensor, ops
+
 
 class Number:
     """A value, and how it was made: pairs of (an input, the slope of this value in that input)."""
@@ -71,10 +74,22 @@ def tangle(a, b):
 a, b, h = Number(0.7), Number(-1.2), 1e-6
 tangle(a, b).backward()
 felt = (tangle(Number(0.7 + h), b).value - tangle(Number(0.7 - h), b).value) / (2 * h)
+assert abs(a.grad - felt) < 1e-8
+
+v, c = Tensor(0.5, requires_grad=True), Tensor(-0.3, requires_grad=True)
+e = ops.tanh(v * 2.0 + c) + 0.5
+L = e * e
+story = str(minidl.explain(L))
+L.backward()
+assert abs(v.grad - w.grad) < 1e-12
+assert story.startswith("Backward from L = 1.2196")
 print(f"""
 Nobody wrote backward lines for tanh(a·b + tanh(a − b²)·a)·b − a², and yet its
 graph says that its slope in a is {a.grad:.6f}. Nudging says {felt:.6f}.
 
+minidl's graphs are of this kind. print(minidl.explain(L)) follows every number
+through one; of the neuron above, written with minidl, it tells
+  {story.splitlines()[0]}
+
 Backward went down every path to its end. Take y = y + y, thirty times over:
 each y is used twice in the next. How many numbers would backward visit then?""")
-assert abs(a.grad - felt) < 1e-8

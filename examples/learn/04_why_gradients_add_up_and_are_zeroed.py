@@ -6,6 +6,7 @@ the slopes, so that a batch may come in pieces. The price is that one must say
 when to start afresh. Forgetting it raises no error either. It looks like this.
 """
 
+import minidl
 from minidl import Tensor
 
 
@@ -83,15 +84,20 @@ for name, losses in (("zeroed before each: loss", zeroed), ("never zeroed: loss"
 assert zeroed[100] < 0.001
 assert max(piled[80:]) > 0.5 * piled[0]
 
-x = Tensor(3.0, requires_grad=True)
-for _ in range(2):
-    (x * x).backward()
-print(f"""
+print("""
 Never zeroed, each step repeats all those before it. It is a ball without any
 friction: it rolls through the valley, up the other side and back, for ever.
 
-minidl does as we do: d(x·x)/dx at 3, asked for twice and not zeroed, is {x.grad:g}.
-Therefore training loops say optimizer.zero_grad() before loss.backward().
+minidl does as we do. Of x·x at x = 3, minidl.explain tells:
+""")
+x = Tensor(3.0, requires_grad=True)
+L = x * x
+print(minidl.explain(L))
+L.backward()
+(x * x).backward()
+print(f"""
+Two backwards that are not zeroed in between leave {x.grad:g} in x.grad. Therefore
+training loops say optimizer.zero_grad() before loss.backward().
 
 So far each number was alone. In a net a bias of 3 numbers is added to each of 5
 rows: 15 sums, to which 15 slopes come back. How do they become the bias's 3?""")
