@@ -205,7 +205,8 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not_cut_off(run, monkeypatch
     run("--quiet", "--resume", "cut")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
     found = run("--quiet", "--resume", "cut")  # it has reached its end: nothing changes
-    assert found.out.split() == ["epoch", *"train loss train accuracy val. loss val. accuracy seconds".split()]
+    head, test = found.out.splitlines()
+    assert (head.split()[0], test.split()[0]) == ("epoch", "test")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
 
 
