@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from minidl import graph
+from minidl.checkpoint import write_file
 from minidl.explanation.check import differences
 from minidl.explanation.origin import names_given
+from minidl.explanation.page import page
 from minidl.explanation.record import Entry, record
 from minidl.explanation.reverse import FAULTS, Walk, reverse
 from minidl.explanation.text import text, verdict
@@ -99,7 +101,21 @@ class Explanation:
         checked = "" if self.ok is None else f", {verdict(self)}"
         return f"<Explanation of {self.loss.name}: {len(self.entries)} tensors{checked}>"
 
+    # ---------------------------------------------------------------------------------- drawings
+
+    def html(self, path: FilePath, depth: int | None = None, module: str | None = None) -> None:
+        """Write a page that draws the graph and steps through it; it is one file and needs nothing else.
+
+        depth, module   draw a part, as of `cut`
+
+        ValueError: more tensors than can be drawn. OSError: a path that cannot be written; nothing is half-written.
+        """
+        write_file(path, page(self._part(depth, module)).encode())
+
     # ------------------------------------------------------------------------------------- parts
+
+    def _part(self, depth: int | None, module: str | None) -> Explanation:
+        return self if depth is None and module is None else self.cut(depth, module)
 
     def cut(self, depth: int | None = None, module: str | None = None) -> Explanation:
         """The same, of which a part is shown.
@@ -169,7 +185,7 @@ def explain(
     with np.errstate(all="ignore"):
         walk = reverse(loss)
         entries, numbers = record(loss, walk, known)
-        faults = {kind: _fault(loss, kind, walk, numbers) for kind in FAULTS}
+        faults = {kind: _fault(loss, kind, walk, numbers, entries) for kind in FAULTS}
     if check:
         for t, difference in differences(loss, walk.gradients).items():
             entries[numbers[t]].difference = difference
@@ -177,17 +193,21 @@ def explain(
     return Explanation(entries, [numbers[t] for t in walk.order], faults, references)
 
 
-def _fault(loss: Tensor, kind: str, right: Walk, numbers: dict[Tensor, int]) -> Fault:
+def _fault(loss: Tensor, kind: str, right: Walk, numbers: dict[Tensor, int], entries: list[Entry]) -> Fault:
     walk = reverse(loss, kind, take=0 if kind == "order" else -1)
     wrong = _wrong(walk, right)
     if kind == "order" and not wrong:  # by luck; another search may have less
         walk = reverse(loss, kind)
         wrong = _wrong(walk, right)
+    passed = {}
+    for flow in walk.flows:
+        y = numbers[flow.y]
+        passed[y, entries[y].passes[flow.slot].slot] = flow.gradient
     return Fault(
         [numbers[t] for t in walk.order],
         {numbers[t]: g for t, g in walk.used.items()},
         {numbers[t]: g for t, g in walk.gradients.items()},
-        {(numbers[flow.y], flow.slot): flow.gradient for flow in walk.flows},
+        passed,
         [numbers[t] for t in wrong],
     )
 

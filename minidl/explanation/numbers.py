@@ -12,7 +12,7 @@ import numpy as np
 from minidl.tensor import Array
 
 FEW = 12  # so many elements are printed one by one
-SIDE = 48  # rows and columns of a heat map, at most
+SIDE = 48  # rows and columns of a heat map, about
 TILES = 16  # matrices of an array of more axes that are shown side by side, at most
 
 
@@ -89,18 +89,18 @@ class Heat:
     note: str
 
 
-def heat(array: Array) -> Heat | None:
+def heat(array: Array, side: int = SIDE) -> Heat | None:
     """Vectors in rows of a square, matrices as they are, more axes as matrices side by side; means where they are many.
 
-    None where there is no number.
+    About `side` rows and columns, at most. None where there is no number.
     """
     if array.size == 0 or array.dtype.kind not in "fiub":
         return None
     x = array.astype(np.float64)
     notes = []
-    if x.ndim < 2 or (x.size > SIDE and x.size in x.shape):
-        width = x.size if x.size <= SIDE else math.ceil(math.sqrt(x.size))
-        if x.size > SIDE:
+    if x.ndim < 2 or (x.size > side and x.size in x.shape):
+        width = x.size if x.size <= side else math.ceil(math.sqrt(x.size))
+        if x.size > side:
             notes.append(f"{width} in a row")
         grid = _filled(x.reshape(-1), math.ceil(x.size / width) * width).reshape(-1, width)
         tiles = grid[None]
@@ -111,7 +111,7 @@ def heat(array: Array) -> Heat | None:
         tiles = tiles[:TILES]
     across = math.ceil(math.sqrt(len(tiles)))
     down = math.ceil(len(tiles) / across)
-    blocks = tuple(math.ceil(n / (SIDE // k)) for n, k in zip(tiles.shape[1:], (down, across), strict=True))
+    blocks = tuple(math.ceil(n / max(side // k, 1)) for n, k in zip(tiles.shape[1:], (down, across), strict=True))
     if blocks != (1, 1):
         notes.append(f"each cell the mean of {blocks[0]} × {blocks[1]}")
     small = np.stack([_means(tile, blocks) for tile in tiles])

@@ -1,0 +1,26 @@
+"""What all drawings of an explanation have in common: how much can be drawn, what it says, and where it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minidl.explanation.layout import Layout, layout
+
+if TYPE_CHECKING:
+    from minidl.explanation.explanation import Explanation
+
+LIMIT = 2000  # tensors in one drawing
+
+
+def arranged(explanation: Explanation) -> Layout:
+    """Where the tensors shown stand. ValueError if they are too many to be drawn."""
+    if len(explanation) > LIMIT:
+        parts = sorted({e.name.rpartition(".")[0] for e in explanation if e.kind == "leaf" and "." in e.name})
+        module = f' or .cut(module="{parts[0]}")' if parts else ""
+        raise ValueError(
+            f"explanation: {len(explanation):,} tensors are too many to be drawn, at most {LIMIT:,} are; "
+            f".cut(depth=20){module} shows a part"
+        )
+    shown = list(explanation)
+    edges = [(x, e.number, slot) for e in shown for slot, x in enumerate(e.inputs) if x in explanation.shown]
+    return layout([e.number for e in shown], edges)

@@ -1,0 +1,168 @@
+"""Where each tensor of a graph is drawn: in layers, every edge forward, with few crossings and short ways.
+
+After Sugiyama, Tagawa and Toda 1981: layers by the longest way from an input, an invisible node wherever an edge crosses
+a layer, the order within a layer by the means of neighbours, and places as near to the neighbours' as the order allows.
+Edges across many layers (a weight that is used in every step) do not go through the layers but in a lane beside them.
+
+Layers and places are counted in units: the drawing decides how wide they are, and whether layers go right or down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Edge = tuple[int, int, int]  # from, to, which of its inputs
+Point = tuple[float, float]  # layer, place
+
+FAR = 6  # an edge across more layers goes beside them
+SWEEPS = 8
+BEND = 0.5  # how much of a node's place an invisible node takes
+LANE = 0.3  # between two lanes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """layers, places: of each node; bends: the points between its ends that an edge goes through."""
+
+    layers: dict[int, int]
+    places: dict[int, float]
+    bends: dict[Edge, list[Point]]
+
+
+def layout(nodes: list[int], edges: list[Edge]) -> Layout:
+    """Lay out an acyclic graph. nodes: inputs before results; edges: between them."""
+    layers = _layers(nodes, edges)
+    rows: list[list[int]] = [[] for _ in range(max(layers.values(), default=0) + 1)]
+    where = dict(layers)  # of the invisible nodes, too
+    before: dict[int, list[int]] = {n: [] for n in nodes}
+    after: dict[int, list[int]] = {n: [] for n in nodes}
+    chains: dict[tuple[int, int], list[int]] = {}  # invisible nodes, shared by edges with the same ends
+    for x, y, _ in edges:
+        if (x, y) in chains or layers[y] - layers[x] > FAR:
+            continue
+        chain = chains[x, y] = []
+        last = x
+        for layer in range(layers[x] + 1, layers[y]):
+            n = -1 - len(where)
+            where[n], before[n], after[n] = layer, [last], []
+            after[last].append(n)
+            chain.append(n)
+            last = n
+        before[y].append(last)
+        after[last].append(y)
+    for n in _depth_first(nodes, before):
+        rows[where[n]].append(n)
+    for sweep in range(SWEEPS):
+        _order(rows, before if sweep % 2 == 0 else after, sweep % 2 == 1)
+    places = _places(rows, before, after)
+    bends = {e: [(float(where[n]), places[n]) for n in chains.get(e[:2], ())] for e in edges}
+    bends |= _lanes(rows, edges, layers, places)
+    return Layout(layers, {n: places[n] for n in nodes}, bends)
+
+
+def _layers(nodes: list[int], edges: list[Edge]) -> dict[int, int]:
+    """The longest way from an input; inputs themselves just before their first use."""
+    inputs: dict[int, list[int]] = {n: [] for n in nodes}
+    uses: dict[int, list[int]] = {n: [] for n in nodes}
+    for x, y, _ in edges:
+        inputs[y].append(x)
+        uses[x].append(y)
+    layers: dict[int, int] = {}
+    for n in nodes:
+        layers[n] = 1 + max((layers[x] for x in inputs[n]), default=-1)
+    for n in nodes:
+        if not inputs[n] and uses[n]:
+            layers[n] = min(layers[y] for y in uses[n]) - 1
+    return layers
+
+
+def _depth_first(nodes: list[int], before: dict[int, list[int]]) -> list[int]:
+    """All nodes, invisible ones too, each branch together."""
+    found: dict[int, None] = {}
+    for root in reversed(nodes):
+        stack = [root]
+        while stack:
+            n = stack.pop()
+            if n not in found:
+                found[n] = None
+                stack.extend(reversed(before[n]))
+    return list(found)
+
+
+def _order(rows: list[list[int]], neighbours: dict[int, list[int]], backward: bool) -> None:
+    """Sort each layer by the mean position of the neighbours in the layer just done."""
+    position: dict[int, float] = {}
+    for row in reversed(rows) if backward else rows:
+        means = {n: [position[m] for m in neighbours[n] if m in position] for n in row}
+        fallback = {n: float(i) for i, n in enumerate(row)}
+        row.sort(key=lambda n: sum(means[n]) / len(means[n]) if means[n] else fallback[n])  # noqa: B023
+        position.update({n: float(i) for i, n in enumerate(row)})
+
+
+def _places(rows: list[list[int]], before: dict[int, list[int]], after: dict[int, list[int]]) -> dict[int, float]:
+    """As near to the mean place of the neighbours as the order and the distances in a layer allow."""
+    places: dict[int, float] = {}
+    for row in rows:
+        offset = _offsets(row)
+        places.update({n: o - offset[-1] / 2 for n, o in zip(row, offset, strict=True)})
+    for sweep in range(SWEEPS):
+        back = sweep % 2 == 1
+        for row in reversed(rows) if back else rows:
+            offset = _offsets(row)
+            wanted, weights = [], []
+            for n, o in zip(row, offset, strict=True):
+                near = (after if back else before)[n] or (before if back else after)[n]
+                straight = n < 0 or any(m < 0 for m in near)
+                wanted.append((sum(places[m] for m in near) / len(near) if near else places[n]) - o)
+                weights.append(4.0 if straight else 1.0)
+            for n, o, place in zip(row, offset, _monotone(wanted, weights), strict=True):
+                places[n] = place + o
+    return places
+
+
+def _offsets(row: list[int]) -> list[float]:
+    """The least places of the nodes of a layer, the first at 0."""
+    offset, places = 0.0, []
+    for i, n in enumerate(row):
+        if i:
+            offset += (_size(row[i - 1]) + _size(n)) / 2
+        places.append(offset)
+    return places
+
+
+def _size(n: int) -> float:
+    return BEND if n < 0 else 1.0
+
+
+def _monotone(values: list[float], weights: list[float]) -> list[float]:
+    """The non-decreasing sequence nearest in weighted squares: runs that fall take their mean (Ayer et al. 1955)."""
+    blocks: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for value, weight in zip(values, weights, strict=True):
+        mean, total, count = value, weight, 1
+        while blocks and blocks[-1][0] > mean:
+            other, its_total, its_count = blocks.pop()
+            mean = (mean * total + other * its_total) / (total + its_total)
+            total, count = total + its_total, count + its_count
+        blocks.append((mean, total, count))
+    return [mean for mean, _, count in blocks for _ in range(count)]
+
+
+def _lanes(
+    rows: list[list[int]], edges: list[Edge], layers: dict[int, int], places: dict[int, float]
+) -> dict[Edge, list[Point]]:
+    """The far edges' ways: one lane for each node they come from, beside all that is between."""
+    far = [e for e in edges if layers[e[1]] - layers[e[0]] > FAR]
+    lowest = [min((places[n] for n in row), default=0.0) for row in rows]
+    bends: dict[Edge, list[Point]] = {}
+    ends: dict[int, int] = {}
+    for x, y, _ in far:
+        ends[x] = max(ends.get(x, 0), layers[y])
+    taken: list[tuple[int, int, float]] = []  # from, to, place
+    for x, end in sorted(ends.items(), key=lambda item: item[1] - layers[item[0]]):
+        lane = min(lowest[layers[x] + 1 : end]) - 0.8
+        while any(a < end and layers[x] < b and abs(p - lane) < LANE for a, b, p in taken):
+            lane -= LANE
+        taken.append((layers[x], end, lane))
+        for e in (e for e in far if e[0] == x):
+            bends[e] = [(layers[x] + 0.6, lane), (layers[e[1]] - 0.6, lane)]
+    return bends

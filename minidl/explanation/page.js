@@ -1,0 +1,480 @@
+// The data are written by page.py. T: tensors, E: edges, A: arrays, all by number. `step` counts through the tour:
+// the inputs, each result forward, the seed dL/dL = 1, and each result backward.
+"use strict";
+(() => {
+const D = JSON.parse(document.getElementById("data").textContent);
+const T = D.tensors, E = D.edges, A = D.arrays;
+const LOSS = T.findIndex((t) => t.name === D.name);
+const $ = (id) => document.getElementById(id);
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const narrow = matchMedia("(max-width: 760px)");
+const FAULTS = {
+  order: ["topological order", "Each tensor passes its gradient on as soon as a search from the loss reaches it. What arrives later is added, but never passed on."],
+  accumulation: ["accumulation", "A gradient that arrives replaces the one before, instead of being added to it: only the last use counts."],
+  zero_grad: ["zero_grad", "backward() had been called before, and nobody set the gradients to zero: the new ones are added to the old."],
+};
+const W = 164, H = 70, CONSTANT = 48;
+
+// ---- small tools
+function node(name, attributes, children, space) {
+  const e = space ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes ?? {})) {
+    if (key.startsWith("on")) e[key] = value; else if (value !== null && value !== undefined) e.setAttribute(key, value);
+  }
+  e.append(...[children ?? []].flat(9).filter((c) => c !== null && c !== undefined && c !== ""));
+  return e;
+}
+const h = (name, attributes, ...children) => node(name, attributes, children);
+const s = (name, attributes, ...children) => node(name, attributes, children, true);
+const minus = (text) => text.replace("-", "−");
+const full = (v) => Object.is(v, -0) ? "-0" : String(v);
+const short = (v) => typeof v === "number" ? minus(String(Number(v.toPrecision(4)))) : minus(String(v));
+const clipped = (text, n) => text.length > n ? text.slice(0, n - 1) + "…" : text;
+const count = (n, one, more) => `${n.toLocaleString("en")} ${n === 1 ? one : more ?? one + "s"}`;
+const size = (a) => a.s.reduce((x, y) => x * y, 1);
+const rms = (a) => !a ? 0 : a.n ? Math.sqrt(a.n.reduce((t, v) => t + (Number(v) || 0) ** 2, 0) / Math.max(a.n.length, 1)) : Math.hypot(a.m[0], a.m[1]) || 0;
+// What a gradient is, in a few characters: a number, or the root mean square of many.
+const gist = (a) => !a ? "" : a.n && a.n.length === 1 ? short(a.n[0]) : `rms ${short(rms(a))}`;
+
+// ---- the tour of a mode: "right" or a fault
+let mode = "right", step = 0, chosen = LOSS < 0 ? T.length - 1 : LOSS, steps, knownAt, passAt, wholeAt, into, outOf, groups, wires, flows;
+const results = T.flatMap((t, i) => t.kind === "result" ? [i] : []);
+const SEED = results.length + 1;
+
+function plan() {
+  const order = mode === "right" ? D.order : D.faults[mode].order;
+  steps = [{ kind: "start" }, ...results.map((i) => ({ kind: "forward", i })), { kind: "seed", i: LOSS }, ...order.map((i) => ({ kind: "backward", i }))];
+  knownAt = T.map(() => 0);
+  passAt = T.map(() => Infinity);
+  results.forEach((i, k) => { knownAt[i] = k + 1; });
+  order.forEach((i, k) => { passAt[i] = SEED + 1 + k; });
+  into = T.map(() => []);
+  outOf = T.map(() => []);
+  E.forEach((e, k) => { into[e.y].push(k); if (e.g !== undefined) outOf[e.x].push(k); });
+  for (const list of outOf) list.sort((a, b) => passAt[E[a].y] - passAt[E[b].y] || E[a].k - E[b].k);
+  wholeAt = T.map((t, i) => t.g === null ? Infinity : Math.max(SEED, ...outOf[i].map((k) => passAt[E[k].y])));
+}
+const flow = (k) => A[D.faults[mode]?.flows[k] ?? E[k].g];
+const arrived = (i) => outOf[i].filter((k) => passAt[E[k].y] <= step);
+const isWrong = (i) => mode !== "right" && D.faults[mode].g[i] !== undefined;
+const final = (i) => A[D.faults[mode]?.g[i] ?? T[i].g];
+
+// The gradient of a tensor at this step: {a: array, of as many parts as have come; whole: are these all?}
+function gradient(i) {
+  const t = T[i];
+  if (t.g === null) return null;
+  const left = mode === "zero_grad" && t.kind === "leaf";
+  if (step >= wholeAt[i]) return { a: final(i), whole: true };
+  const parts = arrived(i).map(flow);
+  if (left) parts.unshift(A[t.g]);
+  if (!parts.length) return null;
+  if (mode === "accumulation") return { a: parts.at(-1), whole: false };
+  if (parts.length === 1) return { a: parts[0], whole: false };
+  if (!parts.every((p) => p.n && p.n.length === parts[0].n.length)) return { a: parts[0], whole: false };
+  return { a: { s: parts[0].s, n: parts[0].n.map((_, j) => parts.reduce((sum, p) => sum + Number(p.n[j]), 0)) }, whole: false };
+}
+
+// ---- colours and pictures of arrays
+const dark = () => document.documentElement.dataset.theme === "dark";
+const MAPS = { light: [[10, 98, 169], [244, 242, 236], [184, 72, 10]], dark: [[111, 183, 242], [38, 42, 50], [255, 154, 87]] };
+function colour(t) { // −1 … 1
+  const [low, middle, high] = MAPS[dark() ? "dark" : "light"], end = t < 0 ? low : high, u = Math.abs(t) ** 0.8;
+  return middle.map((m, k) => Math.round(m + (end[k] - m) * u));
+}
+// rows, columns, cells from −1 to 1 (NaN: not finite), and how to name a cell
+function cells(a) {
+  if (a.n) {
+    const n = a.n.length, last = a.s.length ? a.s.at(-1) : 1;
+    const columns = a.s.length < 2 ? (n > 48 ? Math.ceil(Math.sqrt(n)) : n) : last, finite = a.n.map(Number).filter(Number.isFinite);
+    const scale = finite.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    return { rows: Math.ceil(n / columns), columns, scale, note: "", at: (k) => k < n ? (Number.isFinite(Number(a.n[k])) ? Number(a.n[k]) / (scale || 1) : NaN) : 0 };
+  }
+  const [rows, columns, scale, text, note] = a.h, bytes = atob(text);
+  return { rows, columns, scale, note, at: (k) => { const b = bytes.charCodeAt(k), v = b > 127 ? b - 256 : b; return v === -128 ? NaN : v / 127; } };
+}
+function paint(canvas, a) {
+  const c = cells(a), pixels = canvas.getContext("2d");
+  canvas.width = c.columns; canvas.height = c.rows;
+  const image = pixels.createImageData(c.columns, c.rows);
+  for (let k = 0; k < c.rows * c.columns; k++) {
+    const v = c.at(k), [red, green, blue] = Number.isNaN(v) ? [150, 60, 150] : colour(v);
+    image.data.set([red, green, blue, 255], 4 * k);
+  }
+  pixels.putImageData(image, 0, 0);
+  return c;
+}
+const pictures = new Map();
+function picture(a) {
+  const key = dark() ? 1 : 0, known = pictures.get(a) ?? pictures.set(a, []).get(a);
+  if (!known[key]) { const canvas = h("canvas"); paint(canvas, a); known[key] = canvas.toDataURL(); }
+  return known[key];
+}
+
+// ---- the drawing
+let zoom = 1, extent = [0, 0];
+function centre(i) {
+  const [layer, place] = D.at[i];
+  return spot(layer, place);
+}
+function spot(layer, place) {
+  return narrow.matches ? [place * (W + 22), layer * (H + 54)] : [layer * (W + 76), place * (H + 24)];
+}
+const height = (i) => T[i].kind === "constant" ? CONSTANT : H;
+function route(k) {
+  const e = E[k], [x1, y1] = centre(e.x), [x2, y2] = centre(e.y), down = narrow.matches;
+  const n = into[e.y].length, spread = (e.k - (n - 1) / 2) * Math.min(down ? 30 : 15, (down ? 110 : 46) / n);
+  const points = [down ? [x1, y1 + height(e.x) / 2] : [x1 + W / 2, y1], ...e.b.map(([l, p]) => spot(l, p)), down ? [x2 + spread, y2 - height(e.y) / 2] : [x2 - W / 2, y2 + spread]];
+  let d = `M${points[0]}`;
+  for (let j = 1; j < points.length; j++) {
+    const [px, py] = points[j - 1], [qx, qy] = points[j], mx = (px + qx) / 2, my = (py + qy) / 2;
+    d += down ? `C${px},${my} ${qx},${my} ${qx},${qy}` : `C${mx},${py} ${mx},${qy} ${qx},${qy}`;
+  }
+  return d;
+}
+function draw() {
+  const svg = $("graph"), spots = T.map((_, i) => centre(i)), bends = E.flatMap((e) => e.b.map(([l, p]) => spot(l, p)));
+  const all = [...spots, ...bends], low = [0, 1].map((j) => all.reduce((m, p) => Math.min(m, p[j]), Infinity)), high = [0, 1].map((j) => all.reduce((m, p) => Math.max(m, p[j]), -Infinity));
+  const x = low[0] - W / 2 - 34, y = low[1] - H / 2 - 34;
+  extent = [high[0] - low[0] + W + 68, high[1] - low[1] + H + 84];
+  svg.setAttribute("viewBox", `${x} ${y} ${extent}`);
+  const biggest = E.reduce((m, e) => Math.max(m, e.g === undefined ? 0 : rms(A[e.g])), 0) || 1;
+  wires = []; flows = [];
+  const under = s("g"), over = s("g");
+  E.forEach((e, k) => {
+    const d = route(k);
+    under.append(wires[k] = s("path", { class: "wire", d, pathLength: 1 }));
+    if (e.g !== undefined) { // the width: the gradient's size, over six powers of ten
+      const width = 2 + 4.5 * Math.max(0, 1 + Math.log10(rms(A[e.g]) / biggest || 1e-9) / 6);
+      over.append(flows[k] = s("path", { class: "flow", d, pathLength: 1, "stroke-width": width.toFixed(1) }));
+    }
+  });
+  groups = T.map((t, i) => {
+    const tall = height(i), round = t.kind === "leaf" ? 22 : t.kind === "constant" ? 4 : 9, name = clipped(t.name, 21 - t.shape.length), own = t.kind === "result" && !t.name.startsWith(t.op);
+    const room = 20 - name.length - t.shape.length;
+    return s("g", { class: `node ${t.kind}`, transform: `translate(${spots[i]})`, role: "button", tabindex: -1, "data-i": i },
+      s("rect", { class: "card", x: -W / 2, y: -tall / 2, width: W, height: tall, rx: round }),
+      s("rect", { class: "bar", x: -W / 2 + (t.kind === "leaf" ? 20 : 10), y: -tall / 2, width: 26, height: 3.5, rx: 1.7 }),
+      s("text", { class: "name", x: -W / 2 + 13, y: -tall / 2 + 21 }, name, own && room > 3 ? s("tspan", { class: "op", dx: 6 }, clipped(t.op, room)) : ""),
+      t.shape === "scalar" ? "" : s("text", { class: "shape", x: W / 2 - 11, y: -tall / 2 + 20 }, t.shape),
+      s("g", { class: "now" }));
+  });
+  svg.replaceChildren(under, over, s("g", {}, groups), s("g", { id: "tokens" }));
+}
+// One line of a card: a sign, and a number or a picture.
+function line(sign, name, a, y, part) {
+  if (!a) return [];
+  const one = a.n && a.n.length === 1, wide = W - 52 - (part ? 44 : 0), c = one ? null : cells(a);
+  const w = one ? 0 : Math.min(wide, Math.max(28, c.columns * 13));
+  return [s("text", { class: "sign", x: -W / 2 + 13, y: y + 4 }, sign),
+    one ? s("text", { class: name, x: -W / 2 + 32, y: y + 4 }, short(a.n[0]))
+      : [s("image", { href: picture(a), x: -W / 2 + 32, y: y - 6, width: w, height: 12, preserveAspectRatio: "none" }), s("rect", { class: "frame", x: -W / 2 + 32, y: y - 6, width: w, height: 12 })],
+    part ? s("text", { class: "part", x: W / 2 - 11, y: y + 4 }, part) : ""];
+}
+function card(i) {
+  const t = T[i], known = step >= knownAt[i], g = gradient(i), at = steps[step], active = at.i === i, group = groups[i], total = outOf[i].length + t.outside.length;
+  const wrong = g && (isWrong(i) && g.whole), parts = g && !g.whole && total > 1 ? `${arrived(i).length} of ${total}` : "";
+  group.setAttribute("class", ["node", t.kind, known ? "known" : "dim", g?.whole ? "whole" : "", active ? "active" : "", active && at.kind !== "forward" ? "backward" : "", i === chosen ? "chosen" : "", wrong ? "wrong" : ""].join(" "));
+  const middle = height(i) / 2;
+  group.lastChild.replaceChildren(...[known ? line("=", "v", A[t.v], -middle + 36, "") : [], g ? line("∂", "g", g.a, -middle + 56, wrong ? "✗" : parts) : []].flat(3).filter((e) => e !== ""));
+  group.setAttribute("tabindex", i === chosen ? 0 : -1);
+  group.setAttribute("aria-label", [t.name, t.kind === "result" ? t.call : t.kind, t.shape, known ? `value ${gist(A[t.v])}` : "not computed yet", g ? `gradient ${gist(g.a)}${g.whole ? "" : " so far"}${wrong ? ", wrong" : ""}` : ""].filter(Boolean).join(", "));
+}
+function edge(k) {
+  const e = E[k], at = steps[step], now = at.kind === "backward" && at.i === e.y;
+  wires[k].classList.toggle("active", at.kind === "forward" && at.i === e.y);
+  if (!flows[k]) return;
+  flows[k].classList.toggle("done", passAt[e.y] <= step);
+  flows[k].classList.toggle("now", now);
+  flows[k].classList.toggle("wrong", D.faults[mode]?.flows[k] !== undefined);
+}
+// Numbers that travel back along the edges of the active result, and wait halfway.
+let moving = 0;
+function tokens(move) {
+  const at = steps[step], layer = $("tokens");
+  cancelAnimationFrame(moving);
+  layer.replaceChildren();
+  if (at.kind !== "backward") return;
+  const list = into[at.i].filter((k) => E[k].g !== undefined).map((k) => {
+    const text = gist(flow(k)), wide = text.length * 7 + 14;
+    const g = s("g", { class: `token ${D.faults[mode]?.flows[k] !== undefined ? "wrong" : ""}` }, s("rect", { x: -wide / 2, y: -10, width: wide, height: 20, rx: 10 }), s("text", { y: 4 }, text));
+    layer.append(g);
+    return [g, flows[k], flows[k].getTotalLength()];
+  });
+  const n = list.length, place = (u) => list.forEach(([g, path, length], j) => {
+    const to = n > 1 ? 0.36 + 0.28 * (j % 2) : 0.5, p = path.getPointAtLength(length * (1 - u * (1 - to)));
+    g.setAttribute("transform", `translate(${p.x.toFixed(1)} ${p.y.toFixed(1)})`);
+  });
+  if (!move) return place(1);
+  const start = performance.now(), tick = (now) => {
+    const u = Math.min(1, Math.max(0, (now - start) / 600));
+    place(1 - (1 - u) ** 3);
+    if (u < 1) moving = requestAnimationFrame(tick);
+  };
+  place(0);
+  moving = requestAnimationFrame(tick);
+}
+
+// ---- the chosen tensor
+const link = (i, name) => i < 0 ? h("span", { class: "num" }, name) : h("button", { class: "link", onclick: () => { choose(i); show(i, true); } }, T[i].name);
+// A formula as in a book: fractions, and single letters in italics.
+function math(text) {
+  const found = [];
+  for (const piece of text.split(/(d(?: ?ln )?[\p{L}ᵢⱼₙ²]+\/d(?: ?ln )?[\p{L}ᵢⱼₙ²]+)/u)) {
+    const parts = /^d.*\/d/u.test(piece) && piece.split("/");
+    if (parts) found.push(h("span", { class: "frac", "aria-label": piece }, parts.map((p) => h("span", {}, letters(p.replace(/^d/, "∂"))))));
+    else found.push(...letters(piece));
+  }
+  return found;
+}
+const letters = (text) => text.split(/(?<!\p{L})([\p{L}])(?!\p{L})/u).map((p, k) => k % 2 ? h("i", {}, p) : p);
+const dL = (name) => h("span", { class: "frac", "aria-label": `dL/d ${name}` }, h("span", {}, "∂", h("i", {}, "L")), h("span", {}, "∂", h("i", {}, name)));
+
+function numbers(a, role) { // all of them, or a picture and a summary
+  if (!a) return h("p", { class: "kind" }, "none");
+  if (a.n && a.n.length === 1) return h("p", { class: `single ${role}-ink` }, full(a.n[0]));
+  if (!size(a)) return h("p", { class: "kind" }, "no element");
+  if (!a.n && !a.h) return h("p", { class: "kind" }, "not numbers");
+  const columns = a.s.length < 2 ? (a.s[0] > 4 ? 3 : a.s[0]) : a.s.at(-1);
+  if (a.n && a.n.length <= 64 && (columns <= 8 || a.n.length <= 16)) {
+    const c = cells(a), rows = [];
+    for (let k = 0; k < a.n.length; k += columns) {
+      rows.push(h("tr", {}, a.n.slice(k, k + columns).map((v, j) => h("td", { class: "num", style: `background:rgb(${Number.isNaN(c.at(k + j)) ? colour(0) : colour(c.at(k + j) * 0.42)})` }, full(v)))));
+    }
+    return h("div", { class: "scroller", tabindex: columns > 3 ? 0 : null }, h("table", { class: "numbers" }, h("tbody", {}, rows)));
+  }
+  return map(a);
+}
+function map(a) {
+  const canvas = h("canvas", { tabindex: 0, role: "img" }), c = paint(canvas, a), read = h("span", {}, "");
+  const wide = Math.max(60, Math.min(340, c.columns * 12)), tall = Math.max(12, Math.min(260, wide * c.rows / c.columns));
+  canvas.style.width = `${wide}px`; canvas.style.height = `${tall}px`;
+  const exact = (k) => a.n ? (k < a.n.length ? `[${index(a.s, k)}] ${full(a.n[k])}` : "") : `about ${short(c.at(k) * c.scale)}`;
+  let at = -1;
+  const tell = (k) => { at = k; read.textContent = exact(k); };
+  canvas.onpointermove = (e) => { const r = canvas.getBoundingClientRect(); tell(Math.min(c.rows - 1, Math.max(0, Math.floor((e.clientY - r.top) / r.height * c.rows))) * c.columns + Math.min(c.columns - 1, Math.max(0, Math.floor((e.clientX - r.left) / r.width * c.columns)))); };
+  canvas.onkeydown = (e) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -c.columns, ArrowDown: c.columns }[e.key];
+    if (move) { tell(Math.min(c.rows * c.columns - 1, Math.max(0, at + move))); e.preventDefault(); e.stopPropagation(); }
+  };
+  const m = a.m ?? moments(a.n), names = ["mean", "spread", "least", "most"], shares = [["zero", m[4]], ["NaN", m[5]], ["infinite", m[6]]].filter(([, v]) => v);
+  canvas.setAttribute("aria-label", `${a.s.join(" × ")} numbers: ${names.map((n, k) => `${n} ${short(m[k])}`).join(", ")}`);
+  const ramp = [-1, -0.5, 0, 0.5, 1].map((t) => `rgb(${colour(t)})`).join();
+  return h("div", { class: "map" }, canvas,
+    h("div", { class: "scale" }, minus(short(-c.scale)), h("i", { style: `background:linear-gradient(90deg,${ramp})` }), short(c.scale), read),
+    c.note ? h("p", { class: "kind" }, c.note) : "",
+    h("dl", { class: "stats" }, names.map((n, k) => h("div", {}, h("dt", {}, n), h("dd", { title: full(m[k]) }, short(m[k])))), shares.map(([n, v]) => h("div", {}, h("dt", {}, n), h("dd", {}, `${short(100 * v)} %`)))));
+}
+function moments(list) {
+  const x = list.map(Number), good = x.filter(Number.isFinite), mean = good.reduce((t, v) => t + v, 0) / good.length;
+  const share = (test) => x.filter(test).length / x.length;
+  return [mean, Math.sqrt(good.reduce((t, v) => t + (v - mean) ** 2, 0) / good.length), Math.min(...good), Math.max(...good), share((v) => v === 0), list.filter((v) => v === "NaN").length / x.length, share((v) => Math.abs(v) === Infinity)];
+}
+function index(shape, k) {
+  const found = [];
+  for (const n of shape.toReversed()) { found.unshift(k % n); k = Math.floor(k / n); }
+  return found.join(", ");
+}
+const section = (title, small, ...rest) => h("section", {}, h("h3", {}, title, small ? h("small", {}, small) : ""), rest);
+
+function panel() {
+  const t = T[chosen], i = chosen, g = gradient(i), known = step >= knownAt[i], kinds = { leaf: "parameter or input", constant: "constant: no gradient is asked for", result: "result" };
+  const parts = [h("h2", { id: "chosen" }, t.name), h("p", { class: "kind" }, `${kinds[t.kind]} · ${t.shape} · ${t.dtype}`)];
+  if (t.kind === "result") {
+    const [file, at, where, text, start, end] = t.place ?? [];
+    if (t.place) parts.push(h("div", { class: "code", tabindex: 0 }, h("small", {}, `${file}, line ${at}${where === "<module>" ? "" : `, in ${where}`}`), text ? h("code", {}, text.slice(0, start), h("mark", {}, text.slice(start, end)), text.slice(end)) : ""));
+    const [forward, backward, note] = t.f;
+    parts.push(section("Formula", t.call, forward || backward ? h("div", { class: "formula" }, h("div", {}, math(forward)), backward.split(/,\s+(?=−?dL)/).filter(Boolean).map((b) => h("div", { class: "gradient-ink" }, math(b))),
+      t.roles.length ? h("div", { class: "where" }, "where ", t.roles.map(([role, who], k) => [k ? ", " : "", h("i", {}, role), ` = ${who}`]), ", ", h("i", {}, "y"), ` = ${t.name}`) : "", note ? h("div", { class: "note" }, note) : "") : h("p", { class: "kind" }, "The op's docstring has none.")));
+  }
+  parts.push(section("Value", "", known ? numbers(A[t.v], "value") : h("p", { class: "kind" }, "not computed yet")));
+  if (t.g !== null) parts.push(incoming(i, g));
+  const passes = into[i].filter((k) => E[k].g !== undefined);
+  if (passes.length) parts.push(section("Passes on", "", passes.map((k) => outgoing(k, passAt[i] <= step))));
+  if (t.hidden) parts.push(h("p", { class: "kind" }, `${count(t.hidden, "input is", "inputs are")} not shown.`));
+  if (t.check) parts.push(checked(t));
+  $("panel").replaceChildren(...parts);
+}
+function incoming(i, g) {
+  const t = T[i], came = arrived(i), all = outOf[i], wrong = isWrong(i) && g?.whole, started = step >= SEED;
+  const rows = [...(started ? t.outside : []).map(([name, a]) => ["from ", -1, name, A[a], ""]), ...all.filter((k) => came.includes(k)).map((k) => ["from ", E[k].y, "", flow(k), mode === "order" && passAt[E[k].y] > passAt[i] ? "late" : ""])];
+  if (mode === "zero_grad" && t.kind === "leaf") rows.unshift(["from the backward before", -1, "", A[t.g], ""]);
+  const total = all.length + t.outside.length, several = rows.length > 1;
+  const parts = [h("div", { class: "gradient-ink" }, dL(t.name), g ? " =" : "")];
+  if (i === LOSS && started) parts.push(h("p", { class: "kind" }, "where the backward pass begins: the loss changes with itself one to one"));
+  if (several) {
+    parts.push(h("ul", { class: "sum" }, rows.map(([what, y, name, a, late], k) => h("li", { class: late || (mode === "accumulation" && k < rows.length - 1) ? "late" : "" }, h("span", { class: "what" }, k && mode !== "accumulation" ? "+ " : "", what, y < 0 ? name : link(y), late ? " (too late to be passed on)" : ""), h("div", {}, numbers(a, "gradient")))),
+      h("li", { class: "total" }, h("span", { class: "what" }, mode === "accumulation" ? "only the last is kept" : g.whole ? `${rows.length} meet and add` : "so far"), h("div", { id: g.whole ? "gradient" : null }, numbers(g.a, wrong ? "wrong" : "gradient")))));
+  } else if (g) {
+    parts.push(h("div", { id: g.whole ? "gradient" : null }, numbers(g.a, wrong ? "wrong" : "gradient")), rows.length ? h("p", { class: "kind" }, rows[0][0], rows[0][1] < 0 ? rows[0][2] : link(rows[0][1])) : "");
+  } else parts.push(h("p", { class: "kind" }, started ? `nothing has arrived yet, of ${total}` : "comes in the backward pass"));
+  if (g && !g.whole && several) parts.push(h("p", { class: "kind" }, `${rows.length} of ${total} so far`));
+  if (mode === "order" && D.faults.order.used[i] !== undefined && step >= passAt[i]) parts.push(h("p", { class: "kind wrong-ink" }, `It passed on when it had only ${gist(A[D.faults.order.used[i]])}.`));
+  if (wrong) parts.push(h("div", { class: "instead" }, h("p", { class: "kind" }, "✗ wrong. Right is:"), numbers(A[t.g], "gradient")));
+  return section("Gradient", "", parts);
+}
+function outgoing(k, done) {
+  const e = E[k], t = T[e.y], d = e.d === null || e.d === undefined ? null : A[e.d], one = d?.n?.length === 1 && size(A[e.g]) === 1, a = flow(k);
+  const used = A[D.faults[mode]?.used[e.y] ?? t.g];
+  return h("div", { class: "pass" }, "to ", link(e.x),
+    !done ? h("p", { class: "kind" }, "not yet") : one ? h("div", { class: "eq" }, h("span", { class: "num" }, `${full(used.n[0])} · ${full(d.n[0])} =`), numbers(a, "gradient"))
+      : [d ? h("details", { open: size(d) <= 16 ? "" : null }, h("summary", { class: "kind" }, "local derivative ", h("i", {}, `∂${t.name}/∂${T[e.x].name}`)), numbers(d, "value")) : "", h("p", { class: "kind" }, d ? "times what arrived:" : ""), numbers(a, "gradient")],
+    done && e.s ? h("p", { class: "kind" }, `summed from ${e.s} to ${T[e.x].shape}: broadcasting had repeated it`) : "");
+}
+function checked(t) {
+  const c = t.check, badge = h("span", { class: `badge ${c.ok ? "" : "bad"}` }, c.reason ? "not checked" : c.ok ? "✓ agrees" : "✗ differs");
+  const rows = c.rows.map(([at, gradient, expected, kink, wrong]) => h("tr", { class: wrong ? "no" : "" }, h("td", {}, `[${index(A[t.g].s, at)}]`), h("td", {}, full(gradient)), h("td", {}, typeof expected === "number" ? full(Number(expected.toPrecision(9))) : expected), h("td", {}, wrong ? "✗" : kink ? "kink" : "✓")));
+  return section("Finite differences", "", badge, h("p", { class: "kind" }, c.reason || c.text),
+    rows.length ? h("div", { class: "scroller tall", tabindex: 0 }, h("table", { class: "check" }, h("thead", {}, h("tr", {}, ["element", "gradient", "difference", ""].map((x) => h("th", {}, x)))), h("tbody", {}, rows))) : "");
+}
+
+// ---- what happens at this step, in a sentence
+function caption() {
+  const at = steps[step], t = T[at.i], b = (text) => h("b", {}, text), n = (a) => h("span", { class: "num" }, gist(a)), total = results.length;
+  if (at.kind === "start") return ["Given are the inputs and parameters. ", h("b", {}, "Forward"), " computes one result after the other."];
+  if (at.kind === "forward") return [b(`Forward ${step} of ${total}.  `), t.name, " = ", h("span", { class: "num" }, clipped(t.call, 60)), A[t.v].n?.length === 1 ? [" = ", n(A[t.v])] : ""];
+  if (at.kind === "seed") return [b("Now backward. "), "It begins at the loss: ", h("i", {}, "∂L/∂L = 1"), "."];
+  const passes = into[at.i].filter((k) => E[k].g !== undefined), used = A[D.faults[mode]?.used[at.i] ?? t.g], parts = arrived(at.i).length;
+  return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, parts > 1 && mode !== "accumulation" ? ` has the sum of the ${parts} gradients that met in it, ` : " has ", n(used), ", and passes ",
+    passes.slice(0, 3).map((k, j) => [j ? (j === passes.length - 1 ? " and " : ", ") : "", n(flow(k)), " to ", T[E[k].x].name]), passes.length > 3 ? ` and ${passes.length - 3} more` : "", "."];
+}
+function banner() {
+  const box = $("fault");
+  box.hidden = mode === "right";
+  if (box.hidden) return;
+  const f = D.faults[mode], first = f.wrong.filter((i) => T[i].kind === "leaf").concat(f.wrong.filter((i) => T[i].kind !== "leaf")).slice(0, 5);
+  box.replaceChildren(h("strong", {}, `Without ${FAULTS[mode][0]}. `), FAULTS[mode][1] + " ", h("strong", {}, f.count ? `${f.count} of ${count(f.of, "gradient")} ${f.count === 1 ? "is" : "are"} wrong: ` : "In this graph it does no harm: every tensor is used once, or in an order that happens to suit."),
+    first.map((i) => h("button", { onclick: () => { go(steps.length - 1); choose(i); show(i, true); } }, `${T[i].name} `, h("s", {}, gist(A[f.g[i]])), ` ${gist(A[T[i].g])}`)));
+}
+
+// ---- moving about
+function go(to, move) {
+  const from = step;
+  step = Math.max(0, Math.min(steps.length - 1, to));
+  const at = steps[step], near = Math.abs(step - from) === 1, before = chosen;
+  if (at.i >= 0) chosen = at.i;
+  if (near) {
+    const touched = new Set([before, chosen]);
+    for (const i of [steps[from].i, at.i]) if (i >= 0) { touched.add(i); into[i].forEach((k) => { touched.add(E[k].x); edge(k); }); }
+    touched.forEach(card);
+  } else all();
+  const moves = Boolean(move) && near && step > from && !still.matches;
+  $("graph").classList.toggle("moving", moves);
+  tokens(moves);
+  side();
+  if (at.i >= 0) show(at.i);
+}
+function all() { T.forEach((_, i) => card(i)); E.forEach((_, k) => edge(k)); }
+function side() {
+  $("caption").replaceChildren(...[caption()].flat(9).filter((c) => c !== ""));
+  const slider = $("slider");
+  slider.value = step;
+  slider.setAttribute("aria-valuetext", `${steps[step].kind} ${T[steps[step].i]?.name ?? ""}`);
+  $("first").disabled = $("back").disabled = step === 0;
+  $("last").disabled = $("next").disabled = step === steps.length - 1;
+  const part = 100 * SEED / (steps.length - 1), done = 100 * step / (steps.length - 1), paint = (ink, soft, a, b) => done >= b ? `${ink} ${a}% ${b}%` : done <= a ? `${soft} ${a}% ${b}%` : `${ink} ${a}% ${done}%,${soft} ${done}% ${b}%`;
+  slider.style.setProperty("--track", `linear-gradient(90deg,${paint("var(--value)", "var(--value-soft)", 0, part)},${paint("var(--gradient)", "var(--gradient-soft)", part, 100)})`);
+  panel();
+}
+function choose(i) {
+  const before = chosen;
+  chosen = i;
+  card(before);
+  card(i);
+  panel();
+}
+function show(i, focus) { // bring it into view
+  const box = $("scroll"), vb = $("graph").viewBox.baseVal, [x, y] = centre(i), px = (x - vb.x) * zoom, py = (y - vb.y) * zoom;
+  const far = (p, start, length) => p < start + length * 0.2 || p > start + length * 0.8;
+  if (far(px, box.scrollLeft, box.clientWidth) || far(py, box.scrollTop, box.clientHeight)) box.scrollTo({ left: px - box.clientWidth / 2, top: py - box.clientHeight / 2, behavior: still.matches || timer ? "auto" : "smooth" });
+  if (focus) { groups[i].focus({ preventScroll: true }); if (narrow.matches) $("panel").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" }); }
+}
+function scale(z) {
+  zoom = Math.max(0.05, Math.min(2, z));
+  $("graph").setAttribute("width", extent[0] * zoom);
+  $("graph").setAttribute("height", extent[1] * zoom);
+}
+function fit(least) {
+  const box = $("scroll");
+  scale(Math.max(least, Math.min(1.25, box.clientWidth / extent[0], box.clientHeight / extent[1])));
+  show(steps[step].i >= 0 ? steps[step].i : 0);
+}
+let timer = 0;
+function play(on) {
+  clearInterval(timer);
+  timer = 0;
+  if (on) {
+    if (step === steps.length - 1) go(0);
+    const pace = Math.max(60, Math.min(1300, 60000 / steps.length));
+    timer = setInterval(() => { if (step === steps.length - 1) play(false); else go(step + 1, pace > 700); }, pace);
+  }
+  $("play").classList.toggle("playing", on);
+  $("play").setAttribute("aria-label", on ? "Pause" : "Play");
+}
+function setMode(m) {
+  mode = m;
+  plan();
+  $("slider").max = steps.length - 1;
+  banner();
+  go(Math.min(step, steps.length - 1));
+  all();
+}
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  if (groups) { all(); panel(); }
+}
+const hand = (f) => () => { play(false); f(); };
+$("first").onclick = hand(() => go(0));
+$("back").onclick = hand(() => go(step - 1));
+$("next").onclick = hand(() => go(step + 1, true));
+$("last").onclick = hand(() => go(steps.length - 1));
+$("play").onclick = () => play(!timer);
+$("slider").oninput = (e) => { play(false); go(Number(e.target.value)); };
+$("theme").onclick = () => setTheme(dark() ? "light" : "dark");
+$("fit").onclick = () => fit(0);
+$("in").onclick = () => { scale(zoom * 1.25); show(chosen); };
+$("out").onclick = () => { scale(zoom / 1.25); show(chosen); };
+$("graph").onclick = (e) => { const g = e.target.closest(".node"); if (g) { play(false); choose(Number(g.dataset.i)); show(chosen, true); } };
+addEventListener("keydown", (e) => {
+  const on = e.target, control = on.matches?.("input, button, summary");
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
+  const click = (id) => { $(id).click(); e.preventDefault(); };
+  if (on.matches?.("#modes input, .scroller, .code") && e.key.startsWith("Arrow")) return;
+  if (e.key === "ArrowRight") click("next");
+  else if (e.key === "ArrowLeft") click("back");
+  else if (e.key === "Home") click("first");
+  else if (e.key === "End") click("last");
+  else if (e.key === " " && !control && !on.closest?.(".node")) click("play");
+  else if ((e.key === "ArrowDown" || e.key === "ArrowUp") && on.id !== "slider") {
+    choose((chosen + (e.key === "ArrowDown" ? 1 : T.length - 1)) % T.length);
+    show(chosen, on.closest?.(".node") && !narrow.matches);
+    e.preventDefault();
+  } else if ((e.key === "Enter" || e.key === " ") && on.closest?.(".node")) {
+    choose(Number(on.dataset.i));
+    $("panel").focus();
+    e.preventDefault();
+  } else if (e.key === "Escape" && on.closest?.("#panel")) groups[chosen].focus();
+});
+narrow.onchange = () => { draw(); all(); fit(0.5); };
+
+// ---- begin
+const wanted = new URLSearchParams(location.hash.slice(1)); // #step=3&node=tanh&mode=order&theme=dark
+const leaves = T.filter((t) => t.kind === "leaf").length;
+$("name").textContent = D.name;
+$("about").append(`${count(results.length, "result")} of ${count(leaves, "parameter or input", "parameters and inputs")}`, D.hidden ? `, ${count(D.hidden, "more tensor")} not shown` : "", D.ok === null ? "" : h("span", { class: `badge ${D.ok ? "" : "bad"}`, style: "margin-left:10px" }, `${D.ok ? "✓" : "✗"} ${D.sentence}`));
+for (const m of ["right", "order", "accumulation", "zero_grad"]) {
+  $("modes").append(h("label", {}, h("input", { type: "radio", name: "mode", value: m, checked: m === "right" ? "" : null, onchange: () => { play(false); setMode(m); } }), h("span", {}, m === "right" ? "nothing wrong" : `no ${FAULTS[m][0]}`)));
+}
+setTheme(wanted.get("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+const began = performance.now();
+plan();
+draw();
+$("slider").max = steps.length - 1;
+all();
+const drawn = performance.now() - began;
+fit(0.55);
+if (wanted.get("mode") in FAULTS) { document.querySelector(`[value=${wanted.get("mode")}]`).checked = true; setMode(wanted.get("mode")); }
+go(wanted.has("step") ? Number(wanted.get("step")) : 0);
+if (wanted.has("step")) all();
+const named = T.findIndex((t) => t.name === wanted.get("node"));
+if (named >= 0) { choose(named); show(named); }
+})();
