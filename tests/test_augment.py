@@ -224,8 +224,9 @@ def test_fields_are_smoothed_in_blocks(planes: int) -> None:
 
 
 @pytest.mark.skipif(jit.interpreted(), reason="100,000 pixels take long where kernels are plain Python")
-def test_how_far_elastic_goes() -> None:
+def test_how_far_elastic_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The docstring's α/(6.1·σ): far from the border, by displacing a ramp, whose values tell where they came from."""
+    monkeypatch.setattr(jit._POOL, "requested", 1)
     ramp = np.broadcast_to(np.arange(64, dtype=F32), (64, 1, 64, 64))
     away = (augment.Elastic(34, 4)(ramp, rng()) - ramp)[:, :, 16:48, 16:48]
     assert 0.95 < away.std() / (34 / (6.1 * 4)) < 1.05
