@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidl import machine, models, optim
-from minidl.commands import settings, shared, tools, use
+from minidl.commands import report, settings, shared, tools, use
 from minidl.commands import train as training
 from minidl.terminal import Failure, note, reason
 
@@ -137,6 +137,12 @@ def _png(text: str) -> Path:
     return Path(text)
 
 
+def _html(text: str) -> Path:
+    if Path(text).suffix.lower() != ".html":
+        raise argparse.ArgumentTypeError(f"expected a file's name ending in .html, found {text!r}")
+    return Path(text)
+
+
 def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """The parser, and that of `train`."""
     parser = argparse.ArgumentParser(
@@ -212,6 +218,13 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     predict.add_argument("model", metavar="MODEL", help="a .safetensors file of `minidl train`")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, .npy or IDX files")
     computes(predict)
+
+    page = command("report", report.run_report, "write one page about a run: curves, confusion, mistakes", json=False)
+    page.add_argument("run_path", metavar="RUN", help="a directory of `minidl train --log-dir`, or a model of it")
+    reads_data(page, "the one that the model was trained on")
+    computes(page)
+    help = "where the page goes (default: beside the model)"
+    page.add_argument("--out", type=_html, metavar="FILE.html", help=help)
 
     bench = command("bench", tools.run_bench, "check kernels, and time them against the machine's peak", json=False)
     bench.add_argument("kernel", metavar="KERNEL", nargs="*", help="which (default: all)")

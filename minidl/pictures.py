@@ -122,9 +122,15 @@ def save_grid(path: str | os.PathLike[str], images: Array, columns: int = 16, ga
     for i, image in enumerate(x):
         grid[i // across, :height, i % across, :width] = image
     flat = grid.reshape(rows * (height + gap), across * (width + gap))[: -gap or None, : -gap or None]
-    lines = np.pad(flat, ((0, 0), (1, 0)))  # each line begins with the number of its filter, 0 for none
-    header = struct.pack(">IIBBBBB", flat.shape[1], flat.shape[0], 8, 0, 0, 0, 0)
     with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")):
-            file.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+        file.write(png(flat))
+
+
+def png(image: Array) -> bytes:
+    """A grey image (H, W), uint8, as a PNG file (ISO 15948)."""
+    lines = np.pad(image, ((0, 0), (1, 0)))  # each line begins with the number of its filter, 0 for none
+    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 0, 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")):
+        file += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return file
