@@ -25,7 +25,7 @@ from minidl.search.driver import Search, whole
 from minidl.search.journal import FilePath, SearchError
 from minidl.search.plans import Halving, Plan
 from minidl.search.results import Results
-from minidl.search.space import Choice, Distribution, Integers, LogUniform, Uniform, as_space, described
+from minidl.search.space import Choice, Distribution, Integers, LogUniform, Uniform, as_space, described, varies
 from minidl.search.trial import Objective, Row, Trial
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "optuna_search",
     "random_search",
     "successive_halving",
+    "varies",
 ]
 
 

@@ -19,7 +19,6 @@ from minidl.search.plans import Plan
 from minidl.search.results import Results
 from minidl.search.space import Space, as_space, complete, described
 from minidl.search.trial import Objective, Row, Trial
-from minidl.search.workers import TimeUp, check_importable, in_processes, in_this_process
 
 SIGNS = {"maximize": 1, "minimize": -1}
 MOST_WORKERS = 256
@@ -52,6 +51,8 @@ class Search:
         whole(self.function, "seed", self.seed, 0)
         if self.workers is not None:
             whole(self.function, "workers", self.workers, 1, MOST_WORKERS)
+            from minidl.search.workers import check_importable  # with all of multiprocessing, for those who search
+
             check_importable(self.function, self.objective)
         seconds = self.seconds
         if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
@@ -65,6 +66,8 @@ class Search:
 
     def run(self, plan: Plan, **options: Any) -> Results:
         """Try what the plan says until it, or the time, is at its end. options: what else tells searches apart."""
+        from minidl.search.workers import TimeUp, in_processes, in_this_process
+
         deadline = math.inf if self.seconds is None else time.monotonic() + self.seconds
         header = {
             "method": self.function,

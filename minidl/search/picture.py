@@ -77,19 +77,20 @@ def _points(axes: Axes, where: list[float], rows: list[Row], low: float, high: f
 
     shades = LinearSegmentedColormap.from_list("", _SHADES)
     budgets = sorted({row.budget or 0 for row in rows})
-    edge = 0.02 * (high - low)
+    edge, told = 0.02 * (high - low), set[str]()
     for rank, budget in enumerate(budgets):
         colour = shades(rank / (len(budgets) - 1) if len(budgets) > 1 else 1.0)
-        label = f"budget {budget}" if budget else "trials"
         for beyond, marker in ((False, "o"), (True, "v")):
             drawn = [
                 (x, min(max(_value(row), low + edge), high - edge))
                 for x, row in zip(where, rows, strict=True)
                 if (row.budget or 0) == budget and (not low <= _value(row) <= high) == beyond
             ]
-            if drawn or not beyond:
-                shown = ("beyond the edge" if beyond else label) if legend and not (beyond and rank) else None
-                axes.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=shown)
+            name = "beyond the edge" if beyond else f"budget {budget}" if budget else "trials"
+            if drawn:
+                label = name if legend and name not in told else None
+                axes.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=label)
+                told.add(name)
 
 
 def _best_so_far(axes: Axes, results: Results) -> None:
@@ -119,9 +120,8 @@ def _positions(axes: Axes, results: Results, name: str, rows: list[Row]) -> list
         # Side by side, in a width of 0.6, so that equal ones are told apart: by the golden section, not by chance.
         beside = [0.6 * (row.trial * 0.618034 % 1 - 0.5) for row in rows]
         return [members.index(value) + shift for value, shift in zip(values, beside, strict=True)]
-    if isinstance(distribution, Integers):
-        axes.xaxis.get_major_locator().set_params(integer=True)
     if isinstance(distribution, LogUniform) or (isinstance(distribution, Integers) and distribution.log):
         axes.set_xscale("log")
         return [float(v) if isinstance(v, int | float) and v > 0 else math.nan for v in values]
+    axes.locator_params(axis="x", integer=isinstance(distribution, Integers))
     return [float(v) if isinstance(v, int | float) else math.nan for v in values]

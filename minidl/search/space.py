@@ -181,6 +181,7 @@ def as_space(given: Mapping[str, Any]) -> Space:
 
 
 def varies(distribution: Distribution) -> bool:
+    """Has it more than one value?"""
     return not isinstance(distribution, Choice) or len(distribution.members) > 1
 
 

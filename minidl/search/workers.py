@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import connection, resource_tracker
 from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 from minidl.jit import get_num_threads, set_num_threads
 from minidl.search.trial import Objective, Row, Trial, attempt, row_of
 
 Rows = Generator[Row, None, None]
 Following = Callable[[], Trial | None]
+_GRACE = 5.0  # seconds to end in
 _HINT = (
     "an objective for workers is a function of a module, not of a notebook or a prompt, and a script that searches "
     'with workers does so under `if __name__ == "__main__":`'
@@ -45,7 +47,7 @@ def in_processes(objective: Objective, following: Following, deadline: float, wo
     """
     threads = max(1, get_num_threads() // workers)
     idle: list[_Worker] = []
-    busy: dict[connection.Connection, _Worker] = {}
+    busy: dict[Any, _Worker] = {}  # by connection
     try:
         while True:
             while len(busy) < workers and (trial := following()) is not None:
@@ -62,7 +64,6 @@ def in_processes(objective: Objective, following: Following, deadline: float, wo
             if not ready and left <= 0:
                 raise TimeUp
             for one in ready:
-                assert isinstance(one, connection.Connection)
                 worker = busy[one]
                 row = worker.take()
                 if row is not None:
@@ -71,8 +72,14 @@ def in_processes(objective: Objective, following: Following, deadline: float, wo
                         idle.append(worker)
                     yield row
     finally:
+        for worker in busy.values():
+            worker.process.kill()
         for worker in (*idle, *busy.values()):
-            worker.end()
+            worker.connection.close()  # one that waits ends by itself
+        for worker in (*idle, *busy.values()):
+            worker.process.join(_GRACE)
+            worker.process.kill()
+            worker.process.join()
 
 
 class _Worker:
@@ -98,6 +105,7 @@ class _Worker:
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
+            self.connection.close()
             self.process.join()
             code = self.process.exitcode or 0
             told = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -106,11 +114,6 @@ class _Worker:
             return row_of(self.trial, None, time.perf_counter() - self.start, f"the worker process {told}")
         self.ready = True
         return said if isinstance(said, Row) else None
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
 
 
 def _work(given: connection.Connection, objective: Objective, threads: int) -> None:

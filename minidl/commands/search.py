@@ -1,0 +1,221 @@
+"""`minidl search`: settings with which `minidl train` does better than with its own, found in a given time.
+
+What counts is the accuracy on a part of the training set that is held out; the test set has no part in it. What is
+found is a file for `minidl train --config`, which trains the very model that the search has seen.
+"""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl import checkpoint, data, models, search
+from minidl.commands import search_space
+from minidl.commands.settings import as_toml
+from minidl.commands.shared import CLASSES, data_to_train_on, use_threads
+from minidl.commands.train import AUGMENTATIONS, RATES, _optimizer
+from minidl.jit import get_num_threads
+from minidl.optim import SCHEDULES
+from minidl.random import manual_seed
+from minidl.run import Run
+from minidl.terminal import Failure, note, reason
+from minidl.train import fit
+
+MINUTES, HELD_OUT, MOST_WORKERS, ETA = 3.0, 0.1, 8, 3
+METHODS = {
+    "random": search.random_search,
+    "halving": search.successive_halving,
+    "optuna": search.optuna_search,
+}
+
+
+def add_parser(
+    command: Callable[..., argparse.ArgumentParser],
+    reads_data: Callable[[argparse.ArgumentParser, str], None],
+    computes: Callable[[argparse.ArgumentParser], None],
+    train: argparse.ArgumentParser,
+) -> None:
+    """Add `search` to the commands. `train`: the parser of `minidl train`, whose flags are searched."""
+    made = command("search", run_search, "look for settings with which `minidl train` does better")
+    kinds: dict[str, Any] = {action.dest: action.type for action in train._actions}  # numbers are read as there
+    count, positive, share = kinds["epochs"], kinds["lr"], kinds["val_split"]
+    reads_data(made, "mnist, or the built-in digits where that cannot be had")
+    help = f"end after that (default: {MINUTES:g}, or with --trials when those are done)"
+    made.add_argument("--minutes", type=positive, metavar="N", help=help)
+    made.add_argument("--trials", type=count, metavar="N", help="settings to try (default: what there is time for)")
+    help = "draw settings; draw many and train the best of them on; or let Optuna propose them (default: halving)"
+    made.add_argument("--method", choices=METHODS, default="halving", help=help)
+    help = f"processes that train at a time (default: one for each thread, at most {MOST_WORKERS})"
+    made.add_argument("--workers", type=count, metavar="N", help=help)
+    help = "what to search: TOML as --print-space shows it"
+    made.add_argument("--space", type=functools.partial(search_space.read, train), metavar="FILE.toml", help=help)
+    made.add_argument("--print-space", action="store_true", help="print the space as such a file, and do nothing")
+    help = f"part of the training set to find the accuracy with (default: {HELD_OUT:g})"
+    made.add_argument("--val-split", type=share, default=HELD_OUT, metavar="SHARE", help=help)
+    help = "of the settings drawn, and of weights and order in each training (default: 0)"
+    made.add_argument("--seed", type=kinds["seed"], default=0, metavar="N", help=help)
+    computes(made)
+    help = "a directory for the trials, the results and the best settings (default: search)"
+    made.add_argument("--out", type=Path, default=Path("search"), metavar="DIR", help=help)
+    made.add_argument("--resume", action="store_true", help="go on with the search in --out, if there is one")
+    made.add_argument("--plot", type=_png, metavar="FILE.png", help="draw the trials")
+    made.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    made.set_defaults(defaults={dest: train.get_default(dest) for dest in kinds})
+
+
+def run_search(arguments: argparse.Namespace) -> None:
+    space: dict[str, Any] = arguments.space or search_space.SPACE
+    if arguments.print_space:
+        print(search_space.as_toml(space), end="")
+        return
+    use_threads(arguments)
+    name, *_ = data_to_train_on(arguments)
+    asked = {"epochs": arguments.defaults["epochs"], **space}
+    asked |= {"dataset": name, "val_split": arguments.val_split, "seed": arguments.seed}
+    workers = arguments.workers or min(get_num_threads(), MOST_WORKERS)
+    minutes = arguments.minutes or (None if arguments.trials else MINUTES)
+    options: dict[str, Any] = {}
+    if arguments.method == "halving":
+        options = {"budgets": _budgets(asked["epochs"]), "eta": ETA}
+    _make(arguments.out)
+    if not arguments.quiet:
+        told = f"{minutes:g} minutes" if minutes else f"{arguments.trials} trials"
+        note(f"{name}: searching for {told} by {arguments.method}, {workers} at a time; trial 0 is the default")
+    try:
+        found = METHODS[arguments.method](
+            Accuracy(arguments.defaults, arguments.data_dir), asked,
+            baseline=search_space.baseline(space, arguments.defaults),
+            trials=arguments.trials, seconds=minutes and 60 * minutes, seed=arguments.seed, workers=workers,
+            path=arguments.out / "trials.jsonl", resume=arguments.resume,
+            callback=None if arguments.quiet else _Teller(options.get("budgets", [None])[-1]), **options,
+        )  # fmt: skip
+    except (search.SearchError, RuntimeError, ImportError) as error:
+        raise Failure(str(error)) from error
+    except FileExistsError as error:
+        raise Failure(f"{arguments.out} holds a search already: --resume it, or name another --out") from error
+    _tell(arguments, found)
+    if found.stopped == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _tell(arguments: argparse.Namespace, found: search.Results) -> None:
+    """The table and what is left in the directory."""
+    if not found.ranked():
+        first = f": {found.rows[0].error}" if found.rows else ""
+        raise Failure(f"no trial has ended well{first}; {arguments.out} keeps what there is, and --resume goes on")
+    best, path = found.best, arguments.out / "best.toml"
+    default = next((row for row in found.rows if row.trial == 0 and row.value is not None), None)
+    compared = f"best {_percent(best)} (trial {best.trial})"
+    if default is not None:
+        compared += f", default {_percent(default)}"
+    if [row.budget for row in found.ranked()].count(best.budget) == 1 and best.budget is not None:
+        compared += "; no other was trained to the end: give it more time"
+    told = {**json.loads(found.to_json()), "default": default and asdict(default)}
+    try:
+        checkpoint.write_file(path, f"# Validation accuracy: {compared}.\n{as_toml(best.settings)}".encode())
+        checkpoint.write_file(arguments.out / "results.json", f"{json.dumps(told, indent=2)}\n".encode())
+        if arguments.plot:
+            found.plot(arguments.plot)
+    except (OSError, ImportError) as error:
+        raise Failure(reason(error)) from error
+    print(json.dumps(told, indent=2) if arguments.json else f"{found}\n{compared}")
+    if not arguments.quiet:
+        note(f"{len(found.rows)} trials; saved {path}; train and test with: minidl train --config {path}")
+
+
+def _percent(row: search.Row) -> str:
+    return f"{100 * (row.value or 0):.2f} %"
+
+
+class _Teller:
+    """A line on stderr for each trial that was trained to the end."""
+
+    def __init__(self, budget: int | None) -> None:
+        self.budget, self.best, self.count = budget, 0.0, set[int]()
+
+    def __call__(self, row: search.Row) -> None:
+        self.count.add(row.trial)
+        if row.value is None:
+            note(f"trial {row.trial}: failed, {row.error!s:.100}")
+        elif row.budget == self.budget:
+            self.best = max(self.best, row.value)
+            accuracy = f"{100 * row.value:.2f} %, best {100 * self.best:.2f} %"
+            note(f"trial {row.trial}: validation accuracy {accuracy}, {len(self.count)} trials so far")
+
+
+# ---------------------------------------------------------------------------------------- a trial
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The validation accuracy that `minidl train` reaches with a trial's settings: an objective.
+
+    defaults    of all flags;  data_dir: where the data is
+    """
+
+    defaults: Mapping[str, Any]
+    data_dir: str | None
+
+    def __call__(self, trial: search.Trial) -> float:
+        asked = {**self.defaults, **trial}
+        total = asked["epochs"]
+        train, held = _split(asked["dataset"], self.data_dir, asked["val_split"], asked["seed"])
+        manual_seed(asked["seed"])  # not the trial's own: so `minidl train` can do the same
+        options = {"hidden": asked["hidden"]} if asked["model"] == "mlp" else {}
+        model = models.build(asked["model"], train.x.shape[1:], CLASSES, **options)
+        rate = asked["lr"] or RATES[asked["optimizer"]]
+        optimizer = _optimizer(asked["optimizer"], model, rate, asked["weight_decay"])
+        standard: dict[str, Any] = {}
+        if asked["standardize"]:
+            standard = dict(zip(("mean", "std"), data.mean_std(train.x), strict=True))
+        changes = [AUGMENTATIONS[a]() for a in asked["augment"]] or None
+        loader = data.Loader(train, batch_size=asked["batch_size"], shuffle=True, augment=changes, **standard)
+        # A schedule is that of the whole training, of which a small budget sees the beginning.
+        schedule = asked["schedule"] and SCHEDULES[asked["schedule"]](optimizer, total, len(loader))
+
+        def keep(run: Run) -> None:
+            if run.epoch == run.epochs < total:
+                run.save(trial.checkpoint)
+
+        with np.errstate(all="ignore"):  # what diverges is told by its row
+            history = fit(
+                model, loader, data.Loader(held, batch_size=1000, **standard), epochs=trial.budget or total,
+                optimizer=optimizer, schedule=schedule, metrics=["accuracy"], callbacks=[keep],
+                clip_norm=asked["clip_norm"], compile=False, verbose=False,
+                resume=trial.checkpoint if Path(trial.checkpoint).exists() else None,
+            )  # fmt: skip
+        return float(history["val_accuracy"][-1])
+
+
+@functools.cache
+def _split(name: str, data_dir: str | None, share: float, seed: int) -> tuple[data.Dataset, data.Dataset]:
+    """(to train on, to validate with), as `minidl train --val-split` has them; read once in each process."""
+    train, _ = data.load(name, data_dir, offline=True)
+    split: Any = data.train_test_split(train, test_size=share, stratify=train.y, seed=seed)
+    return tuple(split)
+
+
+def _budgets(epochs: Any) -> list[int]:
+    """All epochs, a third of them, a ninth."""
+    if not isinstance(epochs, int):
+        raise Failure("--method halving gives more epochs to what does well: name one number of `epochs` in the space")
+    return sorted({max(1, round(epochs / ETA**k)) for k in range(3)})
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        checkpoint.check_writable(directory / "best.toml")
+    except OSError as error:
+        raise Failure(f"--out: cannot write to {directory} ({reason(error)})") from error
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"expected a file's name ending in .png, found {text!r}")
+    return Path(text)
