@@ -5,6 +5,8 @@
 `MODELS` has them by name. Weights come from minidl's generator (`minidl.manual_seed`), in the order of the layers.
 """
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import math

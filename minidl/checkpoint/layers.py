@@ -130,7 +130,7 @@ def _read(module: Any) -> dict[str, Any]:
 
 @functools.cache
 def _parameters(layer: str) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters by their names, without the generator."""
+    """The constructor's parameters by their names, without the generator. Annotations are text."""
     found = dict(inspect.signature(_LAYERS[layer]).parameters)
     if layer == "RNN":  # (*args, nonlinearity, **options)
         found = {**inspect.signature(nn.GRU).parameters, "nonlinearity": found["nonlinearity"]}
@@ -254,11 +254,15 @@ def _layer(kind: type[nn.Module], arguments: dict[str, Any], allowance: Any) -> 
     if unknown := [name for name in arguments if name not in known]:
         raise TypeError(f"it has no argument {listed(unknown)}")
     for name, value in arguments.items():
-        wanted = {bool: bool, str: str, float: int | float}.get(type(known[name].default), object)
+        parameter = known[name]
+        wanted = {bool: bool, str: str, float: int | float}.get(type(parameter.default), object)
         if name == "dtype":
-            if value not in ("float32", "float64"):
-                raise TypeError(f"expected dtype float32 or float64, found {shortened(value)}")
-        elif value is not None and not isinstance(value, wanted):
+            fits = value in ("float32", "float64")
+        elif value is None:
+            fits = "None" in parameter.annotation or parameter.annotation == "Any"
+        else:
+            fits = isinstance(value, wanted)
+        if not fits:
             raise TypeError(f"{name} is {shortened(value)}")
     options = {name: _tuple(value) for name, value in arguments.items()}
     names = inspect.signature(kind).parameters
@@ -271,7 +275,7 @@ def _layer(kind: type[nn.Module], arguments: dict[str, Any], allowance: Any) -> 
 
 
 def _tuple(value: Any) -> Any:
-    """Lists are tuples in Python. TypeError: other things than numbers and text."""
-    if isinstance(value, dict):
-        raise TypeError(f"an argument {shortened(value)}")
+    """Lists are tuples in Python. TypeError: other things than numbers and text, and numbers beyond 32 bits."""
+    if isinstance(value, dict) or (isinstance(value, int) and abs(value) >= 1 << 31):
+        raise TypeError(f"an argument is {shortened(value)}")
     return tuple(map(_tuple, value)) if isinstance(value, list) else value
