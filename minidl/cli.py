@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidl import machine, models, optim
-from minidl.commands import report, settings, shared, tools, use
+from minidl.commands import report, search, settings, shared, tools, use
 from minidl.commands import train as training
 from minidl.terminal import Failure, note, reason
 
@@ -206,6 +206,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     train.add_argument("--config", metavar="FILE.toml", help="take flags from there; those given here come first")
     train.add_argument("--print-config", action="store_true", help="print every flag as such a file, and do nothing")
     train.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+    search.add_parser(command, reads_data, computes, train)
 
     evaluate = command("eval", use.run_eval, "test a model that was saved")
     evaluate.add_argument("model", metavar="MODEL", help="a .safetensors file of `minidl train`")
