@@ -76,7 +76,8 @@ def _log_softmax(logits: Array) -> Array:
 
 
 def _softmax(logits: Array) -> Array:
-    return np.exp(_log_softmax(logits))
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 def _one_or_each(binary: Callable[[Array, Array], float], y: Array, logits: Array) -> float:
