@@ -2,11 +2,14 @@
 
     python benchmarks/killed_runs.py --kills 50
 
-SIGKILL falls at instants drawn over the whole of a short MNIST run: while it starts, trains, tests and writes. After
-each the checkpoint is read; in the end model files are compared byte by byte with that of a run that nobody killed.
+SIGKILL falls at instants drawn over the start of a short MNIST run and the two epochs that follow, and, each third
+time, while a file is being written. After each the checkpoint is read; in the end model files are compared byte by
+byte with that of a run that nobody killed.
 """
 
 import argparse
+import json
+import os
 import random
 import signal
 import subprocess
@@ -29,18 +32,28 @@ RUN = [sys.executable, "-m", "minidl", "train", "--dataset", arguments.dataset, 
 RUN += ["--epochs", str(arguments.epochs), "--quiet", "--val-split", "0.1", "--augment", "shift", "--threads", "1"]
 
 
-def train(directory: Path, *more: str, kill_after: float | None = None) -> bool:
-    """Run until it ends (True), or is killed (False)."""
-    with subprocess.Popen([*RUN, "--log-dir", str(directory), *more], stdout=subprocess.DEVNULL) as process:
+def train(directory: Path, *more: str, kill_after: float | None = None, in_a_save: bool = False) -> bool:
+    """Run until it ends (True), or is killed (False): after so long, or then in the middle of the next save."""
+    with subprocess.Popen(
+        [*RUN, "--log-dir", str(directory), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             code = process.wait(timeout=kill_after)
         except subprocess.TimeoutExpired:
+            while in_a_save and process.poll() is None and not unfinished(directory):
+                pass
             process.send_signal(signal.SIGKILL)
-            process.wait()
-            return False
+            code = process.wait()
+            if code == -signal.SIGKILL:
+                return False
     if code != 0:
         sys.exit(f"the run ended with {code}")
     return True
+
+
+def unfinished(directory: Path) -> list[str]:
+    """Files that are being written."""
+    return [name for name in os.listdir(directory) if name.startswith(".")] if directory.exists() else []
 
 
 def read(directory: Path) -> int:
@@ -52,29 +65,32 @@ def read(directory: Path) -> int:
 with tempfile.TemporaryDirectory() as temporary:
     root = Path(temporary)
     train(root / "warm")  # kernels compiled
-    start = time.perf_counter()
+    began = time.perf_counter()
     train(root / "whole")
-    seconds = time.perf_counter() - start
-    print(f"a run of {arguments.epochs} epochs takes {seconds:.1f} s")
-    kills, runs, epochs = 0, 0, []
+    seconds = time.perf_counter() - began
+    rows = json.loads((root / "whole" / "model.json").read_text("utf-8"))["epochs"]
+    epoch = max(row["seconds"] for row in rows)
+    start = max(seconds - arguments.epochs * epoch, 0)
+    print(f"a run takes {seconds:.1f} s, an epoch of it {epoch:.2f} s")
+    kills, saves, runs, epochs = 0, 0, 0, []
     while kills < arguments.kills:
         runs += 1
-        directory = root / f"cut{runs}"
-        ended = False
+        directory, ended = root / f"cut{runs}", False
         while not ended and kills < arguments.kills:
-            # A run that goes on has less to do: let it get anywhere from its start to its end.
-            left = seconds * (1 - 0.8 * read(directory) / arguments.epochs)
-            ended = train(directory, "--resume", kill_after=draw.uniform(0, left * 1.1))
+            aimed = kills % 3 == 2
+            ended = train(directory, "--resume", kill_after=draw.uniform(0, start + 2 * epoch), in_a_save=aimed)
             kills += not ended
-            epochs.append(read(directory))
-        ended or train(directory, "--resume")
+            saves += not ended and bool(unfinished(directory))
+            epochs += [] if ended else [read(directory)]
+        if not ended:
+            train(directory, "--resume")
         for name in ("model.safetensors", "model.json", "log.jsonl"):
             if not (directory / name).exists():
                 sys.exit(f"{name} is missing after {kills} kills")
         if (directory / "model.safetensors").read_bytes() != (root / "whole" / "model.safetensors").read_bytes():
             sys.exit(f"the model of run {runs} is another, after {kills} kills")
-        left_over = [p.name for p in directory.iterdir() if p.name.startswith(".")]
-        if left_over:
-            sys.exit(f"run {runs} left {left_over}")
-    spread = ", ".join(f"{epochs.count(k)} in epoch {k + 1}" for k in sorted(set(epochs)))
-    print(f"{kills} kills over {runs} runs ({spread}): every checkpoint could be read, every model is the same file")
+        if unfinished(directory):
+            sys.exit(f"run {runs} left {unfinished(directory)}")
+    spread = ", ".join(f"{epochs.count(k)} after {k} epochs" for k in sorted(set(epochs)))
+    print(f"{kills} kills, {saves} of them in a save, over {runs} runs ({spread}):")
+    print("every checkpoint could be read, and every model is the same file")
