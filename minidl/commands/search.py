@@ -26,7 +26,8 @@ from minidl.run import Run
 from minidl.terminal import Failure, note, reason
 from minidl.train import fit
 
-MINUTES, HELD_OUT, MOST_WORKERS, ETA = 3.0, 0.1, 8, 3
+MINUTES, HELD_OUT, MOST_WORKERS = 3.0, 0.1, 8
+ETA, ROUNDS, LEAST_IMAGES = 3, 4, 5000  # of successive halving
 METHODS = {
     "random": search.random_search,
     "halving": search.successive_halving,
@@ -81,7 +82,8 @@ def run_search(arguments: argparse.Namespace) -> None:
     minutes = arguments.minutes or (None if arguments.trials else MINUTES)
     options: dict[str, Any] = {}
     if arguments.method == "halving":
-        options = {"budgets": _budgets(asked["epochs"]), "eta": ETA}
+        count = len(_split(name, arguments.data_dir, arguments.val_split, arguments.seed)[0])
+        options = {"budgets": _budgets(asked["epochs"], count), "eta": ETA}
     _make(arguments.out)
     if not arguments.quiet:
         told = f"{minutes:g} minutes" if minutes else f"{arguments.trials} trials"
@@ -175,21 +177,32 @@ class Accuracy:
             standard = dict(zip(("mean", "std"), data.mean_std(train.x), strict=True))
         changes = [AUGMENTATIONS[a]() for a in asked["augment"]] or None
         loader = data.Loader(train, batch_size=asked["batch_size"], shuffle=True, augment=changes, **standard)
-        # A schedule is that of the whole training, of which a small budget sees the beginning.
+        # That of the whole training, of which a small budget sees the beginning.
         schedule = asked["schedule"] and SCHEDULES[asked["schedule"]](optimizer, total, len(loader))
 
-        def keep(run: Run) -> None:
-            if run.epoch == run.epochs < total:
-                run.save(trial.checkpoint)
-
+        pause: list[Any] = []
+        if trial.budget is not None and trial.budget < total * len(train):
+            pause = [_Pause(max(1, trial.budget // asked["batch_size"]), trial.checkpoint)]
         with np.errstate(all="ignore"):  # what diverges is told by its row
             history = fit(
-                model, loader, data.Loader(held, batch_size=1000, **standard), epochs=trial.budget or total,
-                optimizer=optimizer, schedule=schedule, metrics=["accuracy"], callbacks=[keep],
+                model, loader, data.Loader(held, batch_size=1000, **standard), epochs=total,
+                optimizer=optimizer, schedule=schedule, metrics=["accuracy"], callbacks=pause,
                 clip_norm=asked["clip_norm"], compile=False, verbose=False,
                 resume=trial.checkpoint if Path(trial.checkpoint).exists() else None,
             )  # fmt: skip
         return float(history["val_accuracy"][-1])
+
+
+class _Pause:
+    """End a run after so many steps, and leave a checkpoint from which it goes on as if it had not ended."""
+
+    def __init__(self, step: int, path: str) -> None:
+        self.step, self.path = step, path
+
+    def on_step_end(self, run: Run) -> None:
+        if run.step == self.step:
+            run.save(self.path)
+            run.stop("all that this trial may have for now")
 
 
 @functools.cache
@@ -200,11 +213,12 @@ def _split(name: str, data_dir: str | None, share: float, seed: int) -> tuple[da
     return tuple(split)
 
 
-def _budgets(epochs: Any) -> list[int]:
-    """All epochs, a third of them, a ninth."""
+def _budgets(epochs: Any, count: int) -> list[int]:
+    """How many images to train on: all epochs of `count`, a third, a ninth, a 27th; as far as those say something."""
     if not isinstance(epochs, int):
-        raise Failure("--method halving gives more epochs to what does well: name one number of `epochs` in the space")
-    return sorted({max(1, round(epochs / ETA**k)) for k in range(3)})
+        raise Failure("--method halving trains longer what does well: name one number of `epochs` in the space")
+    least, total = min(count, LEAST_IMAGES), epochs * count
+    return [total // ETA**k for k in reversed(range(ROUNDS)) if k == 0 or total // ETA**k >= least]
 
 
 def _make(directory: Path) -> None:

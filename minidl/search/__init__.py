@@ -104,10 +104,10 @@ def successive_halving(
 ) -> Results:
     """Give many settings little, and more to the best of them   (Jamieson and Talwalkar 2016).
 
-    budgets   what an objective may spend in `trial.budget` (epochs, say), rising. All of a bracket of
-              eta^(len(budgets) − 1) trials drawn at random have the first; the best 1/eta-th of them, and at least one,
-              the second; and so on. Then comes the next bracket (the last has what is left of `trials`)
+    budgets   what an objective may spend (epochs, say), rising: all trials, drawn at random, have the first in
+              `trial.budget`, the best 1/eta-th of them the second, and so on
     eta       of how many trials one goes on
+    seconds   as the time may end before all `trials` have run, it is eta^(len(budgets) − 1) at a time that race
 
     An objective that leaves its state in `trial.checkpoint` finds it there when the same trial comes again with more
     budget. The baseline has the largest budget in any case. The other arguments, and what is raised: `random_search`.
@@ -120,7 +120,8 @@ def successive_halving(
         whole(name, "each budget", budget, 1)
     if not given or given != sorted({*given}):
         raise ValueError(f"{name}: expected budgets that rise, found {given}")
-    plan = Halving(search.space, seed, search.baseline, trials, given, eta, search.sign)
+    size = trials if trials is not None and seconds is None else eta ** (len(given) - 1)
+    plan = Halving(search.space, seed, search.baseline, trials, given, eta, size, search.sign)
     return search.run(plan, budgets=given, eta=eta)
 
 

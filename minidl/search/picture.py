@@ -62,12 +62,12 @@ def _value(row: Row) -> float:
 
 
 def _limits(values: list[float], direction: str) -> tuple[float, float]:
-    """What is shown: the better three quarters of the values; the others stand at the edge."""
+    """What is shown: the better 60 % of the values; the others stand at the edge."""
     low, high = min(values), max(values)
     if direction == "minimize":
-        high = float(np.quantile(values, 0.75))
+        high = float(np.quantile(values, 0.6))
     else:
-        low = float(np.quantile(values, 0.25))
+        low = float(np.quantile(values, 0.4))
     margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
@@ -86,7 +86,7 @@ def _points(axes: Axes, where: list[float], rows: list[Row], low: float, high: f
                 for x, row in zip(where, rows, strict=True)
                 if (row.budget or 0) == budget and (not low <= _value(row) <= high) == beyond
             ]
-            name = "beyond the edge" if beyond else f"budget {budget}" if budget else "trials"
+            name = "beyond the edge" if beyond else f"budget {budget:,}" if budget else "trials"
             if drawn:
                 label = name if legend and name not in told else None
                 axes.plot(*zip(*drawn, strict=True), marker, color=colour, markersize=5, label=label)

@@ -54,11 +54,11 @@ class Plan:
 
 
 class Halving(Plan):
-    """Brackets of eta^(len(budgets) − 1) trials, one after the other; each is a race of its own.
+    """Races of `size` trials, one after the other.
 
-    All of a bracket run with the least budget; those in the first 1/eta-th go on to the next budget, and so on, so that
-    each budget costs a bracket about as much as the others   (Jamieson and Talwalkar 2016, algorithm 1). While the last
-    of a round are under way, the next bracket may begin: which trials run at all does not depend on that.
+    All of a race run with the least budget; the first 1/eta-th of them, and at least one, go on to the next budget, and
+    so on, so that each budget costs about as much as the others   (Jamieson and Talwalkar 2016, algorithm 1). While
+    the last of a round are under way, the next race may begin: which trials run at all does not depend on that.
 
     sign    1 if higher values are better, −1 if lower ones are
     """
@@ -71,48 +71,49 @@ class Halving(Plan):
         trials: int | None,
         budgets: Sequence[int],
         eta: int,
+        size: int,
         sign: int,
     ) -> None:
         super().__init__(space, seed, baseline, trials)
-        self.budgets, self.eta, self.sign = budgets, eta, sign
-        self.open: list[_Bracket] = []
+        self.budgets, self.eta, self.size, self.sign = budgets, eta, size, sign
+        self.open: list[_Race] = []
 
     def _next(self) -> tuple[int, int | None] | None:
-        for bracket in self.open:
-            if bracket.queue:
-                return bracket.queue.popleft(), self.budgets[bracket.round]
+        for race in self.open:
+            if race.queue:
+                return race.queue.popleft(), self.budgets[race.round]
         first = self.count
         if self.baseline is not None and first == 0:  # for comparison, so it has the largest budget in any case
             self.count = 1
             return 0, self.budgets[-1]
-        self.count += self.eta ** (len(self.budgets) - 1)
+        self.count += self.size
         if self.trials is not None:
             self.count = min(self.count, self.trials)
         if self.count <= first:
             return None
-        self.open.append(_Bracket(range(first, self.count)))
+        self.open.append(_Race(range(first, self.count)))
         return self._next()
 
     def told(self, row: Row) -> Iterable[int]:
-        bracket = next((b for b in self.open if row.trial in b.values), None)
-        if bracket is None:
+        race = next((race for race in self.open if row.trial in race.values), None)
+        if race is None:
             return [row.trial]
-        bracket.values[row.trial] = row.value
-        bracket.waiting -= 1
-        if bracket.waiting:
+        race.values[row.trial] = row.value
+        race.waiting -= 1
+        if race.waiting:
             return []
-        entered = list(bracket.values)
-        values = {number: self.sign * value for number, value in bracket.values.items() if value is not None}
+        entered = list(race.values)
+        values = {number: self.sign * value for number, value in race.values.items() if value is not None}
         ranked = sorted(values, key=lambda number: (-values[number], number))
         kept = sorted(ranked[: max(1, len(entered) // self.eta)])
-        if bracket.round + 1 == len(self.budgets) or not kept:
-            self.open.remove(bracket)
+        if race.round + 1 == len(self.budgets) or not kept:
+            self.open.remove(race)
             return entered
-        bracket.enter(bracket.round + 1, kept)
+        race.enter(race.round + 1, kept)
         return [number for number in entered if number not in kept]
 
 
-class _Bracket:
+class _Race:
     """A race: who is in its present round, what they have reached there, and who still has to run."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
