@@ -288,6 +288,11 @@ def test_plateau_by_hand():
     for broken in (-math.inf, math.inf, math.nan):
         schedule.step(broken)
     assert schedule.best == 3.9
+    for mode in ("min", "max"):
+        still = optim.ReduceLROnPlateau(optimizer(), mode, patience=0, threshold=0)
+        still.step(2.0)
+        still.step(2.0)  # as good is not better
+        assert still.get_last_lr() == pytest.approx([lr * 0.1 for lr in FIRST])
     schedule.step(Tensor(3.0))
     schedule.step(np.float32(2))
     assert schedule.best == 2
@@ -339,7 +344,7 @@ def test_a_schedule_moves_the_parameters_of_a_compiled_step():
 
 @every_schedule
 @both_optimizers
-@pytest.mark.parametrize("at", [1, 77, 100])
+@pytest.mark.parametrize("at", [0, 1, 77])
 def test_resuming_goes_on_to_the_same_bits(name, kind, at):
     expected = run(name, kind)
     o = optimizer(kind)
@@ -374,10 +379,15 @@ def test_a_state_dict_is_a_copy(name):
     assert state == kept
     later = schedule.state_dict()
     assert later != kept
+    for mine in (schedule.get_last_lr(), *(v for v in later.values() if isinstance(v, list))):
+        mine.clear()
     schedule.load_state_dict(state)
-    schedule.get_last_lr()[0] = 5
-    step(schedule, 1)
-    assert state == kept
+    assert schedule.state_dict() == kept
+    schedule.get_last_lr().clear()
+    for value in state.values():
+        if isinstance(value, list):
+            value.clear()
+    assert schedule.state_dict() == kept
 
 
 def test_options_come_from_the_state():
