@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import html
 import os
 import sys
 import weakref
@@ -19,6 +20,7 @@ from minidl.explanation.origin import names_given
 from minidl.explanation.page import page
 from minidl.explanation.record import Entry, record
 from minidl.explanation.reverse import FAULTS, Walk, reverse
+from minidl.explanation.svg import dot, svg
 from minidl.explanation.text import text, verdict
 from minidl.tensor import Array, Tensor
 
@@ -111,6 +113,31 @@ class Explanation:
         ValueError: more tensors than can be drawn. OSError: a path that cannot be written; nothing is half-written.
         """
         write_file(path, page(self._part(depth, module)).encode())
+
+    def svg(self, path: FilePath | None = None, depth: int | None = None, module: str | None = None) -> str:
+        """A picture of the graph with its values and gradients: the SVG as text, written to `path` if there is one.
+
+        depth, module and errors as of `html`.
+        """
+        return self._written(path, svg(self._part(depth, module)))
+
+    def dot(self, path: FilePath | None = None, depth: int | None = None, module: str | None = None) -> str:
+        """The same for Graphviz, as text, written to `path` if there is one: `dot -Tpdf graph.dot`."""
+        return self._written(path, dot(self._part(depth, module)))
+
+    def _repr_html_(self) -> str:
+        """Shown by notebooks: the page, in a frame of its own; what cannot be drawn is printed."""
+        try:
+            text_of_page = html.escape(page(self))
+        except ValueError as error:
+            return f"<pre>{html.escape(f'{self!r}: {error}')}</pre>"
+        style = "width: 100%; height: 680px; border: 1px solid #8884; border-radius: 10px"
+        return f'<iframe srcdoc="{text_of_page}" sandbox="allow-scripts" style="{style}" title="Backprop"></iframe>'
+
+    def _written(self, path: FilePath | None, content: str) -> str:
+        if path is not None:
+            write_file(path, content.encode())
+        return content
 
     # ------------------------------------------------------------------------------------- parts
 

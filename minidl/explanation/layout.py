@@ -1,7 +1,7 @@
 """Where each tensor of a graph is drawn: in layers, every edge forward, with few crossings and short ways.
 
-After Sugiyama, Tagawa and Toda 1981: layers by the longest way from an input, an invisible node wherever an edge crosses
-a layer, the order within a layer by the means of neighbours, and places as near to the neighbours' as the order allows.
+After Sugiyama, Tagawa and Toda 1981: layers by the longest way from an input, an invisible node wherever an edge
+crosses a layer, the order in a layer by the means of neighbours, and places as near to the neighbours' as that allows.
 Edges across many layers (a weight that is used in every step) do not go through the layers but in a lane beside them.
 
 Layers and places are counted in units: the drawing decides how wide they are, and whether layers go right or down.
@@ -22,11 +22,16 @@ LANE = 0.3  # between two lanes
 
 @dataclass(frozen=True)
 class Layout:
-    """layers, places: of each node; bends: the points between its ends that an edge goes through."""
+    """layers, places: of each node; bends: the points between its ends that an edge goes through.
+
+    beside   edges that go in a lane: their first bend is where the lane of their node begins, their second where they
+             leave it
+    """
 
     layers: dict[int, int]
     places: dict[int, float]
     bends: dict[Edge, list[Point]]
+    beside: frozenset[Edge]
 
 
 def layout(nodes: list[int], edges: list[Edge]) -> Layout:
@@ -37,8 +42,11 @@ def layout(nodes: list[int], edges: list[Edge]) -> Layout:
     before: dict[int, list[int]] = {n: [] for n in nodes}
     after: dict[int, list[int]] = {n: [] for n in nodes}
     chains: dict[tuple[int, int], list[int]] = {}  # invisible nodes, shared by edges with the same ends
+    span = {(x, y): layers[y] - layers[x] for x, y, _ in edges}
+    far = {x for (x, _), n in span.items() if n > FAR}
+    beside = {ends for ends, n in span.items() if n > 1 and ends[0] in far}
     for x, y, _ in edges:
-        if (x, y) in chains or layers[y] - layers[x] > FAR:
+        if (x, y) in chains or (x, y) in beside:
             continue
         chain = chains[x, y] = []
         last = x
@@ -56,8 +64,9 @@ def layout(nodes: list[int], edges: list[Edge]) -> Layout:
         _order(rows, before if sweep % 2 == 0 else after, sweep % 2 == 1)
     places = _places(rows, before, after)
     bends = {e: [(float(where[n]), places[n]) for n in chains.get(e[:2], ())] for e in edges}
-    bends |= _lanes(rows, edges, layers, places)
-    return Layout(layers, {n: places[n] for n in nodes}, bends)
+    lanes = [e for e in edges if e[:2] in beside]
+    bends |= _lanes(rows, lanes, layers, places)
+    return Layout(layers, {n: places[n] for n in nodes}, bends, frozenset(lanes))
 
 
 def _layers(nodes: list[int], edges: list[Edge]) -> dict[int, int]:
@@ -94,8 +103,8 @@ def _order(rows: list[list[int]], neighbours: dict[int, list[int]], backward: bo
     position: dict[int, float] = {}
     for row in reversed(rows) if backward else rows:
         means = {n: [position[m] for m in neighbours[n] if m in position] for n in row}
-        fallback = {n: float(i) for i, n in enumerate(row)}
-        row.sort(key=lambda n: sum(means[n]) / len(means[n]) if means[n] else fallback[n])  # noqa: B023
+        wanted = {n: sum(means[n]) / len(means[n]) if means[n] else float(i) for i, n in enumerate(row)}
+        row.sort(key=wanted.__getitem__)
         position.update({n: float(i) for i, n in enumerate(row)})
 
 
@@ -150,12 +159,11 @@ def _monotone(values: list[float], weights: list[float]) -> list[float]:
 def _lanes(
     rows: list[list[int]], edges: list[Edge], layers: dict[int, int], places: dict[int, float]
 ) -> dict[Edge, list[Point]]:
-    """The far edges' ways: one lane for each node they come from, beside all that is between."""
-    far = [e for e in edges if layers[e[1]] - layers[e[0]] > FAR]
+    """These edges' ways: one lane for each node they come from, beside all that is between."""
     lowest = [min((places[n] for n in row), default=0.0) for row in rows]
     bends: dict[Edge, list[Point]] = {}
     ends: dict[int, int] = {}
-    for x, y, _ in far:
+    for x, y, _ in edges:
         ends[x] = max(ends.get(x, 0), layers[y])
     taken: list[tuple[int, int, float]] = []  # from, to, place
     for x, end in sorted(ends.items(), key=lambda item: item[1] - layers[item[0]]):
@@ -163,6 +171,6 @@ def _lanes(
         while any(a < end and layers[x] < b and abs(p - lane) < LANE for a, b, p in taken):
             lane -= LANE
         taken.append((layers[x], end, lane))
-        for e in (e for e in far if e[0] == x):
+        for e in (e for e in edges if e[0] == x):
             bends[e] = [(layers[x] + 0.6, lane), (layers[e[1]] - 0.6, lane)]
     return bends

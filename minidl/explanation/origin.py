@@ -75,15 +75,15 @@ def names_given(names: Mapping[str, Any] | None, model: Any, frame: Any) -> dict
     if model is not None:
         if not isinstance(model, Module):
             raise TypeError(f"explain: expected a model, a minidl.nn.Module, found {type(model).__name__}")
-        for name, value in model.named_parameters():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
             enter(name, value)
     for name, value in _variables(frame):
         if isinstance(value, Tensor | np.ndarray):
             enter(name, value)
     for name, value in _variables(frame):
         if isinstance(value, Module):
-            for part, parameter in value.named_parameters():
-                enter(f"{name}.{part}", parameter)
+            for part, tensor in (*value.named_parameters(), *value.named_buffers()):
+                enter(f"{name}.{part}", tensor)
     return found
 
 

@@ -34,10 +34,11 @@ const count = (n, one, more) => `${n.toLocaleString("en")} ${n === 1 ? one : mor
 const size = (a) => a.s.reduce((x, y) => x * y, 1);
 const rms = (a) => !a ? 0 : a.n ? Math.sqrt(a.n.reduce((t, v) => t + (Number(v) || 0) ** 2, 0) / Math.max(a.n.length, 1)) : Math.hypot(a.m[0], a.m[1]) || 0;
 // What a gradient is, in a few characters: a number, or the root mean square of many.
-const gist = (a) => !a ? "" : a.n && a.n.length === 1 ? short(a.n[0]) : `rms ${short(rms(a))}`;
+const gist = (a) => !a ? "" : isFew(a) ? a.n.map(short).join(", ") : `rms ${short(rms(a))}`;
+const isFew = (a) => a.n && (a.n.length === 1 || a.n.length === 2);
 
 // ---- the tour of a mode: "right" or a fault
-let mode = "right", step = 0, chosen = LOSS < 0 ? T.length - 1 : LOSS, steps, knownAt, passAt, wholeAt, into, outOf, groups, wires, flows;
+let mode = "right", step = 0, chosen = LOSS < 0 ? T.length - 1 : LOSS, steps, knownAt, passAt, wholeAt, into, outOf, groups, wires, flows, buses;
 const results = T.flatMap((t, i) => t.kind === "result" ? [i] : []);
 const SEED = results.length + 1;
 
@@ -76,7 +77,7 @@ function gradient(i) {
 
 // ---- colours and pictures of arrays
 const dark = () => document.documentElement.dataset.theme === "dark";
-const MAPS = { light: [[10, 98, 169], [244, 242, 236], [184, 72, 10]], dark: [[111, 183, 242], [38, 42, 50], [255, 154, 87]] };
+const MAPS = { light: [[140, 81, 10], [245, 243, 238], [1, 102, 94]], dark: [[222, 168, 88], [38, 42, 50], [72, 196, 180]] };
 function colour(t) { // −1 … 1
   const [low, middle, high] = MAPS[dark() ? "dark" : "light"], end = t < 0 ? low : high, u = Math.abs(t) ** 0.8;
   return middle.map((m, k) => Math.round(m + (end[k] - m) * u));
@@ -120,72 +121,108 @@ function spot(layer, place) {
   return narrow.matches ? [place * (W + 22), layer * (H + 54)] : [layer * (W + 76), place * (H + 24)];
 }
 const height = (i) => T[i].kind === "constant" ? CONSTANT : H;
+// The way of an edge. A far edge branches off the lane of its input, which is drawn once (`lanes`).
 function route(k) {
-  const e = E[k], [x1, y1] = centre(e.x), [x2, y2] = centre(e.y), down = narrow.matches;
-  const n = into[e.y].length, spread = (e.k - (n - 1) / 2) * Math.min(down ? 30 : 15, (down ? 110 : 46) / n);
-  const points = [down ? [x1, y1 + height(e.x) / 2] : [x1 + W / 2, y1], ...e.b.map(([l, p]) => spot(l, p)), down ? [x2 + spread, y2 - height(e.y) / 2] : [x2 - W / 2, y2 + spread]];
+  const e = E[k], [x2, y2] = centre(e.y), down = narrow.matches, n = into[e.y].length;
+  const spread = (e.k - (n - 1) / 2) * Math.min(down ? 30 : 15, (down ? 110 : 46) / n);
+  return [...(e.far ? [] : [exit(e.x)]), ...e.b.slice(e.far).map(([l, p]) => spot(l, p)), down ? [x2 + spread, y2 - height(e.y) / 2] : [x2 - W / 2, y2 + spread]];
+}
+function exit(i) {
+  const [x, y] = centre(i);
+  return narrow.matches ? [x, y + height(i) / 2] : [x + W / 2, y];
+}
+function curve(points) {
   let d = `M${points[0]}`;
   for (let j = 1; j < points.length; j++) {
     const [px, py] = points[j - 1], [qx, qy] = points[j], mx = (px + qx) / 2, my = (py + qy) / 2;
-    d += down ? `C${px},${my} ${qx},${my} ${qx},${qy}` : `C${mx},${py} ${mx},${qy} ${qx},${qy}`;
+    d += narrow.matches ? `C${px},${my} ${qx},${my} ${qx},${qy}` : `C${mx},${py} ${mx},${qy} ${qx},${qy}`;
   }
   return d;
 }
+const around = (points, pad) => [0, 1].flatMap((j) => [Math.min(...points.map((p) => p[j])) - pad, Math.max(...points.map((p) => p[j])) + pad]);
+
+// What is drawn: parts with a box around them. Only those in sight are in the document, so that large graphs are fast.
+let parts = [];
+function part(layer, box, make, update) {
+  const p = { layer, box, make, update, element: null, inside: false };
+  parts.push(p);
+  return p;
+}
 function draw() {
-  const svg = $("graph"), spots = T.map((_, i) => centre(i)), bends = E.flatMap((e) => e.b.map(([l, p]) => spot(l, p)));
-  const all = [...spots, ...bends], low = [0, 1].map((j) => all.reduce((m, p) => Math.min(m, p[j]), Infinity)), high = [0, 1].map((j) => all.reduce((m, p) => Math.max(m, p[j]), -Infinity));
-  const x = low[0] - W / 2 - 34, y = low[1] - H / 2 - 34;
-  extent = [high[0] - low[0] + W + 68, high[1] - low[1] + H + 84];
-  svg.setAttribute("viewBox", `${x} ${y} ${extent}`);
+  const svg = $("graph"), spots = T.map((_, i) => centre(i)), layers = ["lanes", "wires", "flows", "nodes", "tokens"].map((id) => s("g", { id }));
+  const [left, right, top, bottom] = around([...spots, ...E.flatMap((e) => e.b.map(([l, p]) => spot(l, p)))], 0);
+  extent = [right - left + W + 68, bottom - top + H + 84];
+  svg.setAttribute("viewBox", `${left - W / 2 - 34} ${top - H / 2 - 34} ${extent}`);
+  svg.replaceChildren(...layers);
+  parts = [];
   const biggest = E.reduce((m, e) => Math.max(m, e.g === undefined ? 0 : rms(A[e.g])), 0) || 1;
-  wires = []; flows = [];
-  const under = s("g"), over = s("g");
+  wires = []; flows = []; buses = [];
+  const path = (d, attributes) => () => s("path", { d, pathLength: 1, ...attributes });
   E.forEach((e, k) => {
-    const d = route(k);
-    under.append(wires[k] = s("path", { class: "wire", d, pathLength: 1 }));
-    if (e.g !== undefined) { // the width: the gradient's size, over six powers of ten
-      const width = 2 + 4.5 * Math.max(0, 1 + Math.log10(rms(A[e.g]) / biggest || 1e-9) / 6);
-      over.append(flows[k] = s("path", { class: "flow", d, pathLength: 1, "stroke-width": width.toFixed(1) }));
-    }
+    const points = route(k), d = curve(points), box = around(points, 10);
+    wires[k] = part(layers[1], box, path(d, { class: "wire" }), () => edge(k));
+    if (e.g === undefined) return; // the width: the gradient's size, over six powers of ten
+    const width = 2 + 4.5 * Math.max(0, 1 + Math.log10(rms(A[e.g]) / biggest || 1e-9) / 6);
+    flows[k] = part(layers[2], box, path(d, { class: "flow", "stroke-width": width.toFixed(1) }), () => edge(k));
   });
-  groups = T.map((t, i) => {
-    const tall = height(i), round = t.kind === "leaf" ? 22 : t.kind === "constant" ? 4 : 9, name = clipped(t.name, 21 - t.shape.length), own = t.kind === "result" && !t.name.startsWith(t.op);
-    const room = 20 - name.length - t.shape.length;
-    return s("g", { class: `node ${t.kind}`, transform: `translate(${spots[i]})`, role: "button", tabindex: -1, "data-i": i },
-      s("rect", { class: "card", x: -W / 2, y: -tall / 2, width: W, height: tall, rx: round }),
-      s("rect", { class: "bar", x: -W / 2 + (t.kind === "leaf" ? 20 : 10), y: -tall / 2, width: 26, height: 3.5, rx: 1.7 }),
-      s("text", { class: "name", x: -W / 2 + 13, y: -tall / 2 + 21 }, name, own && room > 3 ? s("tspan", { class: "op", dx: 6 }, clipped(t.op, room)) : ""),
-      t.shape === "scalar" ? "" : s("text", { class: "shape", x: W / 2 - 11, y: -tall / 2 + 20 }, t.shape),
-      s("g", { class: "now" }));
+  T.forEach((t, i) => {
+    const far = E.filter((e) => e.far && e.x === i), [end] = far.map((e) => e.b[1]).sort((a, b) => b[0] - a[0]);
+    if (!end) return;
+    const points = [exit(i), spot(...far[0].b[0]), spot(...end)];
+    buses[i] = part(layers[0], around(points, 10), path(curve(points), { class: "wire" }), () => bus(i));
   });
-  svg.replaceChildren(under, over, s("g", {}, groups), s("g", { id: "tokens" }));
+  groups = T.map((t, i) => part(layers[3], around([spots[i]], W), () => nodeOf(i, spots[i]), () => card(i)));
+}
+function bus(i) {
+  const on = outOf[i].some((k) => E[k].far && passAt[E[k].y] <= step);
+  buses[i].element?.setAttribute("class", on ? "flow done" : "wire");
+}
+function nodeOf(i, at) {
+  const t = T[i], tall = height(i), name = clipped(t.name, 17), room = 18 - name.length, own = t.kind === "result" && !t.name.startsWith(t.op);
+  return s("g", { transform: `translate(${at})`, role: "button", "data-i": i },
+    s("rect", { class: "card", x: -W / 2, y: -tall / 2, width: W, height: tall, rx: t.kind === "leaf" ? 22 : t.kind === "constant" ? 4 : 9 }),
+    s("text", { class: "name", x: -W / 2 + 13, y: -tall / 2 + 21 }, name, own && room > 3 ? s("tspan", { class: "op", dx: 6 }, clipped(t.op, room)) : ""),
+    t.shape === "scalar" ? "" : s("text", { class: "shape", x: W / 2 - 11, y: -tall / 2 + 40 }, t.shape),
+    s("g"));
+}
+function look() { // take in what has come into sight, and out what has left it
+  const box = $("scroll"), vb = $("graph").viewBox.baseVal, margin = T.length > 300 ? 300 : Infinity;
+  const x = vb.x + box.scrollLeft / zoom, y = vb.y + box.scrollTop / zoom, x2 = x + box.clientWidth / zoom + margin, y2 = y + box.clientHeight / zoom + margin;
+  for (const p of parts) {
+    const inside = p.box[0] < x2 && p.box[1] > x - margin && p.box[2] < y2 && p.box[3] > y - margin;
+    if (inside && !p.inside) { p.inside = true; p.layer.append(p.element = p.make()); p.update(); }
+    else if (!inside && p.inside) { p.inside = false; p.element.remove(); p.element = null; }
+  }
 }
 // One line of a card: a sign, and a number or a picture.
-function line(sign, name, a, y, part) {
-  if (!a) return [];
-  const one = a.n && a.n.length === 1, wide = W - 52 - (part ? 44 : 0), c = one ? null : cells(a);
-  const w = one ? 0 : Math.min(wide, Math.max(28, c.columns * 13));
+function line(sign, name, a, y, part, shape) {
+  if (!a || !size(a)) return [];
+  const few = isFew(a) && gist(a).length < 13, c = few ? null : cells(a);
+  const w = few ? 0 : Math.min(W - 50 - (part ? 40 : shape ? 6.4 * shape.length : 0), Math.max(28, c.columns * 13));
   return [s("text", { class: "sign", x: -W / 2 + 13, y: y + 4 }, sign),
-    one ? s("text", { class: name, x: -W / 2 + 32, y: y + 4 }, short(a.n[0]))
+    few ? s("text", { class: name, x: -W / 2 + 32, y: y + 4 }, gist(a))
       : [s("image", { href: picture(a), x: -W / 2 + 32, y: y - 6, width: w, height: 12, preserveAspectRatio: "none" }), s("rect", { class: "frame", x: -W / 2 + 32, y: y - 6, width: w, height: 12 })],
     part ? s("text", { class: "part", x: W / 2 - 11, y: y + 4 }, part) : ""];
 }
 function card(i) {
-  const t = T[i], known = step >= knownAt[i], g = gradient(i), at = steps[step], active = at.i === i, group = groups[i], total = outOf[i].length + t.outside.length;
+  const group = groups[i].element;
+  if (!group) return;
+  const t = T[i], known = step >= knownAt[i], g = gradient(i), at = steps[step], active = at.i === i, total = outOf[i].length + t.outside.length;
   const wrong = g && (isWrong(i) && g.whole), parts = g && !g.whole && total > 1 ? `${arrived(i).length} of ${total}` : "";
   group.setAttribute("class", ["node", t.kind, known ? "known" : "dim", g?.whole ? "whole" : "", active ? "active" : "", active && at.kind !== "forward" ? "backward" : "", i === chosen ? "chosen" : "", wrong ? "wrong" : ""].join(" "));
   const middle = height(i) / 2;
-  group.lastChild.replaceChildren(...[known ? line("=", "v", A[t.v], -middle + 36, "") : [], g ? line("∂", "g", g.a, -middle + 56, wrong ? "✗" : parts) : []].flat(3).filter((e) => e !== ""));
+  group.lastChild.replaceChildren(...[known ? line("=", "v", A[t.v], -middle + 36, "", t.shape === "scalar" ? "" : t.shape) : [], g ? line("∂", "g", g.a, -middle + 56, wrong ? "✗" : parts) : []].flat(3).filter((e) => e !== ""));
   group.setAttribute("tabindex", i === chosen ? 0 : -1);
   group.setAttribute("aria-label", [t.name, t.kind === "result" ? t.call : t.kind, t.shape, known ? `value ${gist(A[t.v])}` : "not computed yet", g ? `gradient ${gist(g.a)}${g.whole ? "" : " so far"}${wrong ? ", wrong" : ""}` : ""].filter(Boolean).join(", "));
 }
 function edge(k) {
   const e = E[k], at = steps[step], now = at.kind === "backward" && at.i === e.y;
-  wires[k].classList.toggle("active", at.kind === "forward" && at.i === e.y);
-  if (!flows[k]) return;
-  flows[k].classList.toggle("done", passAt[e.y] <= step);
-  flows[k].classList.toggle("now", now);
-  flows[k].classList.toggle("wrong", D.faults[mode]?.flows[k] !== undefined);
+  wires[k].element?.classList.toggle("active", at.kind === "forward" && at.i === e.y);
+  const classes = flows[k]?.element?.classList;
+  classes?.toggle("done", passAt[e.y] <= step);
+  classes?.toggle("now", now);
+  classes?.toggle("wrong", D.faults[mode]?.flows[k] !== undefined);
+  if (e.far && buses[e.x]) bus(e.x);
 }
 // Numbers that travel back along the edges of the active result, and wait halfway.
 let moving = 0;
@@ -194,11 +231,12 @@ function tokens(move) {
   cancelAnimationFrame(moving);
   layer.replaceChildren();
   if (at.kind !== "backward") return;
-  const list = into[at.i].filter((k) => E[k].g !== undefined).map((k) => {
-    const text = gist(flow(k)), wide = text.length * 7 + 14;
-    const g = s("g", { class: `token ${D.faults[mode]?.flows[k] !== undefined ? "wrong" : ""}` }, s("rect", { x: -wide / 2, y: -10, width: wide, height: 20, rx: 10 }), s("text", { y: 4 }, text));
+  const list = into[at.i].filter((k) => flows[k]?.element).map((k) => {
+    const a = flow(k), one = isFew(a), text = one ? gist(a) : "", wide = one ? text.length * 7 + 14 : Math.min(56, 8 + Math.max(18, cells(a).columns * 9));
+    const g = s("g", { class: `token ${D.faults[mode]?.flows[k] !== undefined ? "wrong" : ""}` }, s("rect", { x: -wide / 2, y: -10, width: wide, height: 20, rx: one ? 10 : 5 }),
+      one ? s("text", { y: 4 }, text) : size(a) ? s("image", { href: picture(a), x: 4 - wide / 2, y: -6, width: wide - 8, height: 12, preserveAspectRatio: "none" }) : "");
     layer.append(g);
-    return [g, flows[k], flows[k].getTotalLength()];
+    return [g, flows[k].element, flows[k].element.getTotalLength()];
   });
   const n = list.length, place = (u) => list.forEach(([g, path, length], j) => {
     const to = n > 1 ? 0.36 + 0.28 * (j % 2) : 0.5, p = path.getPointAtLength(length * (1 - u * (1 - to)));
@@ -219,14 +257,14 @@ const link = (i, name) => i < 0 ? h("span", { class: "num" }, name) : h("button"
 // A formula as in a book: fractions, and single letters in italics.
 function math(text) {
   const found = [];
-  for (const piece of text.split(/(d(?: ?ln )?[\p{L}ᵢⱼₙ²]+\/d(?: ?ln )?[\p{L}ᵢⱼₙ²]+)/u)) {
-    const parts = /^d.*\/d/u.test(piece) && piece.split("/");
+  for (const piece of text.split(/(d[\p{Ll}\p{Lu}ᵢⱼₙ]+\/d(?: ln )?[\p{Ll}\p{Lu}ᵢⱼₙ²]+)/u)) {
+    const parts = /^d[^ ]*\/d/u.test(piece) && piece.split("/");
     if (parts) found.push(h("span", { class: "frac", "aria-label": piece }, parts.map((p) => h("span", {}, letters(p.replace(/^d/, "∂"))))));
     else found.push(...letters(piece));
   }
   return found;
 }
-const letters = (text) => text.split(/(?<!\p{L})([\p{L}])(?!\p{L})/u).map((p, k) => k % 2 ? h("i", {}, p) : p);
+const letters = (text) => text.split(/(?<![\p{Ll}\p{Lu}])([\p{Ll}\p{Lu}])(?![\p{Ll}\p{Lu}])/u).map((p, k) => k % 2 ? h("i", {}, p) : p);
 const dL = (name) => h("span", { class: "frac", "aria-label": `dL/d ${name}` }, h("span", {}, "∂", h("i", {}, "L")), h("span", {}, "∂", h("i", {}, name)));
 
 function numbers(a, role) { // all of them, or a picture and a summary
@@ -240,7 +278,7 @@ function numbers(a, role) { // all of them, or a picture and a summary
     for (let k = 0; k < a.n.length; k += columns) {
       rows.push(h("tr", {}, a.n.slice(k, k + columns).map((v, j) => h("td", { class: "num", style: `background:rgb(${Number.isNaN(c.at(k + j)) ? colour(0) : colour(c.at(k + j) * 0.42)})` }, full(v)))));
     }
-    return h("div", { class: "scroller", tabindex: columns > 3 ? 0 : null }, h("table", { class: "numbers" }, h("tbody", {}, rows)));
+    return h("div", { class: "scroller", tabindex: columns > 3 ? 0 : null }, h("table", { class: `numbers ${columns > 3 ? "wide" : ""}` }, h("tbody", {}, rows)));
   }
   return map(a);
 }
@@ -298,14 +336,15 @@ function incoming(i, g) {
   const t = T[i], came = arrived(i), all = outOf[i], wrong = isWrong(i) && g?.whole, started = step >= SEED;
   const rows = [...(started ? t.outside : []).map(([name, a]) => ["from ", -1, name, A[a], ""]), ...all.filter((k) => came.includes(k)).map((k) => ["from ", E[k].y, "", flow(k), mode === "order" && passAt[E[k].y] > passAt[i] ? "late" : ""])];
   if (mode === "zero_grad" && t.kind === "leaf") rows.unshift(["from the backward before", -1, "", A[t.g], ""]);
-  const total = all.length + t.outside.length, several = rows.length > 1;
-  const parts = [h("div", { class: "gradient-ink" }, dL(t.name), g ? " =" : "")];
+  const total = all.length + t.outside.length, several = rows.length > 1, shown = (g, wrong) => h("div", { id: g.whole ? "gradient" : null }, numbers(g.a, wrong ? "wrong" : "gradient"));
+  const single = g && !several && size(g.a) === 1, parts = [h("div", { class: "head gradient-ink" }, dL(t.name), g ? "=" : "", single ? shown(g, wrong) : "")];
   if (i === LOSS && started) parts.push(h("p", { class: "kind" }, "where the backward pass begins: the loss changes with itself one to one"));
   if (several) {
-    parts.push(h("ul", { class: "sum" }, rows.map(([what, y, name, a, late], k) => h("li", { class: late || (mode === "accumulation" && k < rows.length - 1) ? "late" : "" }, h("span", { class: "what" }, k && mode !== "accumulation" ? "+ " : "", what, y < 0 ? name : link(y), late ? " (too late to be passed on)" : ""), h("div", {}, numbers(a, "gradient")))),
-      h("li", { class: "total" }, h("span", { class: "what" }, mode === "accumulation" ? "only the last is kept" : g.whole ? `${rows.length} meet and add` : "so far"), h("div", { id: g.whole ? "gradient" : null }, numbers(g.a, wrong ? "wrong" : "gradient")))));
+    const shownRows = rows.length > 14 ? [...rows.slice(0, 12), null, rows.at(-1)] : rows;
+    parts.push(h("ul", { class: "sum" }, shownRows.map((row, k) => { if (!row) return h("li", {}, `… and ${rows.length - 13} more …`); const [what, y, name, a, late] = row; return h("li", { class: late || (mode === "accumulation" && row !== rows.at(-1)) ? "late" : "" }, h("span", { class: "what" }, k && mode !== "accumulation" ? "+ " : "", what, y < 0 ? name : link(y), late ? " (too late to be passed on)" : ""), h("div", {}, numbers(a, "gradient"))); }),
+      h("li", { class: "total" }, h("span", { class: "what" }, mode === "accumulation" ? "only the last is kept" : g.whole ? `${rows.length} meet and add` : "so far"), shown(g, wrong))));
   } else if (g) {
-    parts.push(h("div", { id: g.whole ? "gradient" : null }, numbers(g.a, wrong ? "wrong" : "gradient")), rows.length ? h("p", { class: "kind" }, rows[0][0], rows[0][1] < 0 ? rows[0][2] : link(rows[0][1])) : "");
+    parts.push(single ? "" : shown(g, wrong), rows.length ? h("p", { class: "kind" }, rows[0][0], rows[0][1] < 0 ? rows[0][2] : link(rows[0][1])) : "");
   } else parts.push(h("p", { class: "kind" }, started ? `nothing has arrived yet, of ${total}` : "comes in the backward pass"));
   if (g && !g.whole && several) parts.push(h("p", { class: "kind" }, `${rows.length} of ${total} so far`));
   if (mode === "order" && D.faults.order.used[i] !== undefined && step >= passAt[i]) parts.push(h("p", { class: "kind wrong-ink" }, `It passed on when it had only ${gist(A[D.faults.order.used[i]])}.`));
@@ -322,7 +361,7 @@ function outgoing(k, done) {
 }
 function checked(t) {
   const c = t.check, badge = h("span", { class: `badge ${c.ok ? "" : "bad"}` }, c.reason ? "not checked" : c.ok ? "✓ agrees" : "✗ differs");
-  const rows = c.rows.map(([at, gradient, expected, kink, wrong]) => h("tr", { class: wrong ? "no" : "" }, h("td", {}, `[${index(A[t.g].s, at)}]`), h("td", {}, full(gradient)), h("td", {}, typeof expected === "number" ? full(Number(expected.toPrecision(9))) : expected), h("td", {}, wrong ? "✗" : kink ? "kink" : "✓")));
+  const rows = c.rows.map(([at, gradient, expected, kink, wrong]) => h("tr", { class: wrong ? "no" : "" }, h("td", {}, A[t.g].s.length ? `[${index(A[t.g].s, at)}]` : ""), h("td", {}, full(gradient)), h("td", {}, typeof expected === "number" ? full(Number(expected.toPrecision(9))) : expected), h("td", {}, wrong ? "✗" : kink ? "kink" : "✓")));
   return section("Finite differences", "", badge, h("p", { class: "kind" }, c.reason || c.text),
     rows.length ? h("div", { class: "scroller tall", tabindex: 0 }, h("table", { class: "check" }, h("thead", {}, h("tr", {}, ["element", "gradient", "difference", ""].map((x) => h("th", {}, x)))), h("tbody", {}, rows))) : "");
 }
@@ -334,7 +373,8 @@ function caption() {
   if (at.kind === "forward") return [b(`Forward ${step} of ${total}.  `), t.name, " = ", h("span", { class: "num" }, clipped(t.call, 60)), A[t.v].n?.length === 1 ? [" = ", n(A[t.v])] : ""];
   if (at.kind === "seed") return [b("Now backward. "), "It begins at the loss: ", h("i", {}, "∂L/∂L = 1"), "."];
   const passes = into[at.i].filter((k) => E[k].g !== undefined), used = A[D.faults[mode]?.used[at.i] ?? t.g], parts = arrived(at.i).length;
-  return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, parts > 1 && mode !== "accumulation" ? ` has the sum of the ${parts} gradients that met in it, ` : " has ", n(used), ", and passes ",
+  const whole = passAt[at.i] >= wholeAt[at.i];
+  return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, !whole ? " does not wait for the rest. It has " : parts > 1 && mode !== "accumulation" ? `, where ${parts} gradients met and added, has ` : " has ", n(used), ", and passes ",
     passes.slice(0, 3).map((k, j) => [j ? (j === passes.length - 1 ? " and " : ", ") : "", n(flow(k)), " to ", T[E[k].x].name]), passes.length > 3 ? ` and ${passes.length - 3} more` : "", "."];
 }
 function banner() {
@@ -343,7 +383,7 @@ function banner() {
   if (box.hidden) return;
   const f = D.faults[mode], first = f.wrong.filter((i) => T[i].kind === "leaf").concat(f.wrong.filter((i) => T[i].kind !== "leaf")).slice(0, 5);
   box.replaceChildren(h("strong", {}, `Without ${FAULTS[mode][0]}. `), FAULTS[mode][1] + " ", h("strong", {}, f.count ? `${f.count} of ${count(f.of, "gradient")} ${f.count === 1 ? "is" : "are"} wrong: ` : "In this graph it does no harm: every tensor is used once, or in an order that happens to suit."),
-    first.map((i) => h("button", { onclick: () => { go(steps.length - 1); choose(i); show(i, true); } }, `${T[i].name} `, h("s", {}, gist(A[f.g[i]])), ` ${gist(A[T[i].g])}`)));
+    ...first.map((i) => h("button", { onclick: () => { go(steps.length - 1); choose(i); show(i, true); } }, `${T[i].name} `, h("s", {}, gist(A[f.g[i]])), ` ${gist(A[T[i].g])}`)));
 }
 
 // ---- moving about
@@ -358,12 +398,13 @@ function go(to, move) {
     touched.forEach(card);
   } else all();
   const moves = Boolean(move) && near && step > from && !still.matches;
+  if (at.i >= 0) show(at.i);
+  look();
   $("graph").classList.toggle("moving", moves);
   tokens(moves);
   side();
-  if (at.i >= 0) show(at.i);
 }
-function all() { T.forEach((_, i) => card(i)); E.forEach((_, k) => edge(k)); }
+function all() { for (const p of parts) if (p.inside) p.update(); }
 function side() {
   $("caption").replaceChildren(...[caption()].flat(9).filter((c) => c !== ""));
   const slider = $("slider");
@@ -385,17 +426,18 @@ function choose(i) {
 function show(i, focus) { // bring it into view
   const box = $("scroll"), vb = $("graph").viewBox.baseVal, [x, y] = centre(i), px = (x - vb.x) * zoom, py = (y - vb.y) * zoom;
   const far = (p, start, length) => p < start + length * 0.2 || p > start + length * 0.8;
-  if (far(px, box.scrollLeft, box.clientWidth) || far(py, box.scrollTop, box.clientHeight)) box.scrollTo({ left: px - box.clientWidth / 2, top: py - box.clientHeight / 2, behavior: still.matches || timer ? "auto" : "smooth" });
-  if (focus) { groups[i].focus({ preventScroll: true }); if (narrow.matches) $("panel").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" }); }
+  if (far(px, box.scrollLeft, box.clientWidth) || far(py, box.scrollTop, box.clientHeight)) box.scrollTo({ left: px - box.clientWidth / 2, top: py - box.clientHeight / 2, behavior: still.matches || timer || Math.abs(px - box.scrollLeft) > 3 * box.clientWidth || Math.abs(py - box.scrollTop) > 3 * box.clientHeight ? "instant" : "smooth" });
+  if (focus) { look(); groups[i].element?.focus({ preventScroll: true }); if (narrow.matches) $("panel").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" }); }
 }
 function scale(z) {
   zoom = Math.max(0.05, Math.min(2, z));
   $("graph").setAttribute("width", extent[0] * zoom);
   $("graph").setAttribute("height", extent[1] * zoom);
+  look();
 }
 function fit(least) {
   const box = $("scroll");
-  scale(Math.max(least, Math.min(1.25, box.clientWidth / extent[0], box.clientHeight / extent[1])));
+  scale(Math.max(least, Math.min(1.5, box.clientWidth / extent[0], box.clientHeight / extent[1])));
   show(steps[step].i >= 0 ? steps[step].i : 0);
 }
 let timer = 0;
@@ -422,6 +464,8 @@ function setTheme(name) {
   document.documentElement.dataset.theme = name;
   if (groups) { all(); panel(); }
 }
+$("scroll").onscroll = () => requestAnimationFrame(look);
+addEventListener("resize", () => requestAnimationFrame(look));
 const hand = (f) => () => { play(false); f(); };
 $("first").onclick = hand(() => go(0));
 $("back").onclick = hand(() => go(step - 1));
@@ -434,6 +478,17 @@ $("fit").onclick = () => fit(0);
 $("in").onclick = () => { scale(zoom * 1.25); show(chosen); };
 $("out").onclick = () => { scale(zoom / 1.25); show(chosen); };
 $("graph").onclick = (e) => { const g = e.target.closest(".node"); if (g) { play(false); choose(Number(g.dataset.i)); show(chosen, true); } };
+$("scroll").addEventListener("wheel", (e) => { // pinching, or Ctrl and the wheel
+    if (!e.ctrlKey) return;
+    e.preventDefault();
+    const box = $("scroll"), r = box.getBoundingClientRect(), x = e.clientX - r.left, y = e.clientY - r.top, before = zoom;
+    scale(zoom * Math.exp(-e.deltaY / 300));
+    box.scrollTo({ left: (box.scrollLeft + x) * zoom / before - x, top: (box.scrollTop + y) * zoom / before - y, behavior: "instant" });
+  }, { passive: false });
+let held = null; // dragging the background with a mouse
+$("scroll").onpointerdown = (e) => { if (e.pointerType === "mouse" && !e.target.closest(".node")) held = [e.clientX + $("scroll").scrollLeft, e.clientY + $("scroll").scrollTop]; };
+addEventListener("pointermove", (e) => { if (held) $("scroll").scrollTo({ left: held[0] - e.clientX, top: held[1] - e.clientY, behavior: "instant" }); });
+addEventListener("pointerup", () => { held = null; });
 addEventListener("keydown", (e) => {
   const on = e.target, control = on.matches?.("input, button, summary");
   if (e.ctrlKey || e.metaKey || e.altKey) return;
@@ -452,26 +507,23 @@ addEventListener("keydown", (e) => {
     choose(Number(on.dataset.i));
     $("panel").focus();
     e.preventDefault();
-  } else if (e.key === "Escape" && on.closest?.("#panel")) groups[chosen].focus();
+  } else if (e.key === "Escape" && on.closest?.("#panel")) groups[chosen].element?.focus();
 });
-narrow.onchange = () => { draw(); all(); fit(0.5); };
+narrow.onchange = () => { draw(); all(); fit(0.8); };
 
 // ---- begin
 const wanted = new URLSearchParams(location.hash.slice(1)); // #step=3&node=tanh&mode=order&theme=dark
 const leaves = T.filter((t) => t.kind === "leaf").length;
 $("name").textContent = D.name;
-$("about").append(`${count(results.length, "result")} of ${count(leaves, "parameter or input", "parameters and inputs")}`, D.hidden ? `, ${count(D.hidden, "more tensor")} not shown` : "", D.ok === null ? "" : h("span", { class: `badge ${D.ok ? "" : "bad"}`, style: "margin-left:10px" }, `${D.ok ? "✓" : "✗"} ${D.sentence}`));
+$("about").append(`${count(results.length, "result")} of ${count(leaves, "parameter or input", "parameters and inputs")}`, D.hidden ? `, ${count(D.hidden, "more tensor")} not shown` : "", D.ok === null ? "" : h("span", { class: `badge ${D.ok ? "" : "bad"}`, title: D.sentence }, D.ok ? `✓ ${count(T.filter((t) => t.check?.ok).length, "gradient")} checked` : `✗ ${D.sentence}`));
 for (const m of ["right", "order", "accumulation", "zero_grad"]) {
   $("modes").append(h("label", {}, h("input", { type: "radio", name: "mode", value: m, checked: m === "right" ? "" : null, onchange: () => { play(false); setMode(m); } }), h("span", {}, m === "right" ? "nothing wrong" : `no ${FAULTS[m][0]}`)));
 }
 setTheme(wanted.get("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-const began = performance.now();
 plan();
 draw();
 $("slider").max = steps.length - 1;
-all();
-const drawn = performance.now() - began;
-fit(0.55);
+fit(0.8);
 if (wanted.get("mode") in FAULTS) { document.querySelector(`[value=${wanted.get("mode")}]`).checked = true; setMode(wanted.get("mode")); }
 go(wanted.has("step") ? Number(wanted.get("step")) : 0);
 if (wanted.has("step")) all();

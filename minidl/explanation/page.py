@@ -1,6 +1,6 @@
 """The page: one file of HTML that needs nothing else, with every number of an explanation in it.
 
-Numbers are written with the fewest digits that give the same number back, so that what the page shows is what the engine
+Numbers are written with the fewest digits that give the same number back, so that the page shows what the engine
 computed. Each array is in the file once, however often it is shown: in full where it is small, else as a summary and a
 heat map, with as much detail as keeps the page small.
 """
@@ -112,13 +112,15 @@ def _data(explanation: Explanation) -> dict[str, Any]:
     shown = list(explanation)
     index = {e.number: i for i, e in enumerate(shown)}
     drawn = arranged(explanation)
-    edges, places = [], {}
+    edges: list[dict[str, Any]] = []
+    places: dict[tuple[int, int], int] = {}
     for i, e in enumerate(shown):
         passes = {p.slot: p for p in e.passes}
         for slot, x in enumerate(e.inputs):
             if x in index:
                 places[e.number, slot] = len(edges)
-                edge = {"x": index[x], "y": i, "k": slot, "b": drawn.bends.get((x, e.number, slot), [])}
+                at = (x, e.number, slot)
+                edge = {"x": index[x], "y": i, "k": slot, "b": drawn.bends[at], "far": int(at in drawn.beside)}
                 edges.append(edge | _flow(passes.get(slot), arrays))
     return {
         "name": explanation.loss.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,17 +81,19 @@ class _Names:
     """A name for everything, each once."""
 
     def __init__(self, known: dict[int, str]) -> None:
-        self.known, self.taken = known, set[str]()
+        self.known, self.taken, self.counts = known, set[str](), Counter[str]()
 
     def give(self, thing: Any, value: Array, kind: str, op: str) -> str:
         wanted = self.known.get(id(thing)) or self.known.get(id(value))
         base = wanted or {"leaf": "x", "constant": "c"}.get(kind, op)
-        name, i = base if wanted or kind == "result" else f"{base}1", 1
-        while name in self.taken:
-            i += 1
-            name = f"{base}{'' if kind != 'result' and not wanted else '_'}{i}"
-        self.taken.add(name)
-        return name
+        numbered = not wanted and kind != "result"  # x1, x2; but multiply, multiply_2
+        while True:
+            self.counts[base] += 1
+            i = self.counts[base]
+            name = f"{base}{i}" if numbered else base if i == 1 else f"{base}_{i}"
+            if name not in self.taken:
+                self.taken.add(name)
+                return name
 
 
 def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry], dict[Tensor, int]]:
