@@ -1,8 +1,8 @@
 """What `train.fit` costs beside the bare compiled loop: python benchmarks/fit.py
 
-An epoch of MNIST (784-512-10, batch 128, Adam), alternated in one process: the loop by hand, `step(x, y)` for each batch;
-`step.run(loader)`, the loop in machine code; and `fit`, which takes the second way, or, where a callback asks after each
-step, the first.
+An epoch of MNIST (784-512-10, batch 128, Adam), alternated in one process: the loop by hand, `step(x, y)` for each
+batch; `step.run(loader)`, the loop in machine code; and `fit`, which takes the second way, or, where a callback asks
+after each step, the first.
 """
 
 import argparse

@@ -111,7 +111,4 @@ def loader(images: Array | data.Dataset, config: dict[str, Any], **options: Any)
         return data.Loader(images, **{"batch_size": 1000, **options})
     if not isinstance(standard, dict) or standard.keys() != {"mean", "std"}:
         raise ValueError(f"statistics of its training images as mean and std, found {standard!r:.60}")
-    if isinstance(images, np.ndarray) and images.dtype != np.uint8:  # a Loader standardises bytes
-        mean, std = (np.asarray(standard[k], np.float64).reshape(-1, 1, 1) for k in ("mean", "std"))
-        return data.Loader(((images - mean) / std).astype(np.float32), **{"batch_size": 1000, **options})
     return data.Loader(images, **{"batch_size": 1000, **standard, **options})

@@ -24,6 +24,7 @@ from minidl.train import OPTIMIZERS, DivergenceError, fit
 
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
 AUGMENTATIONS: dict[str, Callable[[], Any]] = {
+    "affine": lambda: augment.Affine(degrees=10, pixels=2, zoom=0.1, shear=10),
     "shift": lambda: augment.Shift(2),
     "rotate": lambda: augment.Rotate(10),
     "zoom": lambda: augment.Zoom(0.1),
@@ -56,9 +57,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     if share:
         split: Any = data.train_test_split(train, test_size=share, stratify=train.y, seed=arguments.seed)
         held_name, (train, held) = "val", split
-    standard: dict[str, Any] = {}
-    if arguments.standardize:
-        standard = dict(zip(("mean", "std"), (v.tolist() for v in data.mean_std(train.x)), strict=True))
+    standard = data.statistics(train.x) if arguments.standardize else {}
     changes = [AUGMENTATIONS[a]() for a in arguments.augment] or None
     loader = data.Loader(train, batch_size=arguments.batch_size, shuffle=True, augment=changes, **standard)
     sizes = {"train": len(train), held_name: len(held)}
