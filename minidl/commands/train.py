@@ -57,7 +57,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     if share:
         split: Any = data.train_test_split(train, test_size=share, stratify=train.y, seed=arguments.seed)
         held_name, (train, held) = "val", split
-    standard = data.statistics(train.x) if arguments.standardize else {}
+    standard: dict[str, Any] = dict(data.statistics(train.x)) if arguments.standardize else {}
     changes = [AUGMENTATIONS[a]() for a in arguments.augment] or None
     loader = data.Loader(train, batch_size=arguments.batch_size, shuffle=True, augment=changes, **standard)
     sizes = {"train": len(train), held_name: len(held)}
