@@ -1,0 +1,207 @@
+"""Watching a run: what goes on in the layers while `train.fit` trains, and a sentence when something is wrong.
+
+watch = Watch(every=50)
+fit(model, train, epochs=5, callbacks=[watch])
+print(watch)                       # a table of the last watched step, and what was found
+watch.plot("run.png")
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+
+import numpy as np
+
+from minidl.data import Loader
+from minidl.run import Run
+from minidl.tensor import Array
+from minidl.watch.activations import probe
+from minidl.watch.diagnosis import FEWEST, MOST, Diagnosis
+from minidl.watch.findings import Finding, together
+from minidl.watch.parameters import moved, parameters_of
+from minidl.watch.text import told
+
+__all__ = ["Finding", "Watch"]
+
+
+class Watch:
+    """A callback of `train.fit` that measures layers, gradients and steps, and says in sentences what is wrong.
+
+    every      steps between two that are watched; the first is watched, too
+    examples   of the training set, evenly spread over it and not augmented, which the model is shown for it
+
+    At a watched step: the model, in evaluation mode and after the step, is shown the same examples each time; gradients
+    are those that the step used (the last batch's or, accumulated, the batches' mean; clipped if so asked); updates are
+    the difference to a copy of the parameters from just before the step. The run is not changed by a bit: modes,
+    buffers, gradients and generators are as they were. While it is watched, `fit` takes its steps one by one.
+
+    steps      (S,) the watched steps, as numbered in the run;  losses (S,): the mean since the one before
+    records    by layer, by parameter: {statistic: array (S,)}, NaN where it was not measured
+               of what a layer puts out: "mean", "std"; as shares of the values "zeros", "nonfinite" (NaN or infinite),
+               and "saturated" (tanh, sigmoid: less steep than a twentieth of the steepest); of the units of a ReLU
+               "dead" (0 for all the examples)
+               of a parameter θ: "norm" before the step; "gradient_norm", "gradient_rms", "gradient_nonfinite" (a
+               share); "update_ratio" ‖Δθ‖/‖θ‖, infinite where θ was 0
+    findings   what was wrong, in the order in which it was noticed: see `Finding`
+
+    A layer is a module without others inside, or relu, tanh or sigmoid called in a module, such as "block.tanh()". A
+    Dense that a Sequential runs as one op with the ReLU after it has no outputs of its own. Only the latest run is
+    kept, and none of it in checkpoints: a resumed run is watched from there on.
+
+    TypeError, ValueError: every and examples are ints of at least 1.
+    """
+
+    def __init__(self, every: int = 50, examples: int = 256) -> None:
+        for name, count in (("every", every), ("examples", examples)):
+            if not isinstance(count, int | np.integer) or isinstance(count, bool):
+                raise TypeError(f"Watch: expected {name} as an int, found {count!r}")
+            if count < 1:
+                raise ValueError(f"Watch: expected {name} of at least 1, found {count}")
+        self.every, self.examples = int(every), int(examples)
+        self._begin(Diagnosis({}, FEWEST))
+
+    def _begin(self, diagnosis: Diagnosis) -> None:
+        self._diagnosis = diagnosis
+        self._steps: list[int] = []
+        self._losses: list[float] = []
+        self._records: dict[str, dict[str, list[float]]] = {}
+        self.layers: dict[str, str] = {}  # those with outputs, in the order of the run: name → title
+        self.parameters: dict[str, bool] = {}  # name → is it a weight, as steps are judged by?
+        self._total, self._count = 0.0, 0  # of losses since the last watched step
+        self._before: dict[str, Array] = {}
+
+    @property
+    def steps(self) -> Array:
+        return np.array(self._steps, np.int64)
+
+    @property
+    def losses(self) -> Array:
+        return np.array(self._losses)
+
+    @property
+    def records(self) -> dict[str, dict[str, Array]]:
+        return {name: {k: np.array(v) for k, v in kept.items()} for name, kept in self._records.items()}
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self._diagnosis.findings
+
+    @property
+    def sentences(self) -> list[str]:
+        """The findings to be read; those that share cause and advice in one."""
+        groups = together(self.findings)
+        return [f"{' '.join(f'{f.when[:1].upper()}{f.when[1:]}: {f.fact}.' for f in g)} {g[0].remedy}" for g in groups]
+
+    @property
+    def guesses(self) -> dict[str, float]:
+        """What the loss would be by guessing, where the targets are classes: words → number."""
+        return self._diagnosis.guesses
+
+    # ------------------------------------------------------------------------------------- the run
+
+    def on_train_begin(self, run: Run) -> None:
+        x, y = _examples(run.loader, self.examples)
+        outputs = probe(run.model, x)[1]
+        steps = min(max(FEWEST, len(run.loader)), MOST)
+        self._begin(Diagnosis(_guesses(outputs, run.loader.arrays[1]), steps))
+        self._x, self._shown = x, len(y)
+        self._parameters = parameters_of(run.model)
+        self.parameters = {p.name: p.judged for p in self._parameters}
+        self._look_ahead(run)
+
+    def on_step_end(self, run: Run) -> None:
+        self._total += run.logs["loss"]
+        self._count += 1
+        if self._watches(run.step):
+            self._measure(run)
+        self._look_ahead(run)
+
+    def _watches(self, step: int) -> bool:
+        return step == 1 or step % self.every == 0
+
+    def _look_ahead(self, run: Run) -> None:
+        """Keep the parameters as they are before a step that will be watched."""
+        self._before = {}
+        if self._watches(run.step + 1):
+            self._before = {p.name: p.tensor.data.copy(order="K") for p in self._parameters}
+
+    def _measure(self, run: Run) -> None:
+        layers, _ = probe(run.model, self._x)
+        rates = {p: group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
+        parameters = [moved(p, self._before.get(p.name), rates.get(p.tensor)) for p in self._parameters]
+        loss, self._total, self._count = self._total / self._count, 0.0, 0
+        self._steps.append(run.step)
+        self._losses.append(loss)
+        for name, layer in layers.items():
+            self.layers.setdefault(name, layer.title)
+            self._keep(name, layer.statistics())
+        for p in parameters:
+            self._keep(p.name, p.statistics())
+        for kept in self._records.values():
+            for values in kept.values():
+                values.extend([math.nan] * (len(self._steps) - len(values)))
+        self._diagnosis.look(run.step, layers, parameters, loss, self._shown)
+
+    def _keep(self, name: str, statistics: dict[str, float]) -> None:
+        kept = self._records.setdefault(name, {})
+        for key, value in statistics.items():
+            values = kept.setdefault(key, [math.nan] * (len(self._steps) - 1))
+            values.append(value)
+
+    # --------------------------------------------------------------------------------- what is told
+
+    def __str__(self) -> str:
+        return told(self)
+
+    def __repr__(self) -> str:
+        return f"Watch(every={self.every}, examples={self.examples})"
+
+    def to_json(self) -> str:
+        """{"every", "examples", "steps", "losses", "records", "findings"}, as the attributes; NaN and ∞ are null."""
+
+        def numbers(values: list[float]) -> list[float | None]:
+            return [v if math.isfinite(v) else None for v in values]
+
+        records = {name: {k: numbers(v) for k, v in kept.items()} for name, kept in self._records.items()}
+        known = {"every": self.every, "examples": self.examples, "steps": self._steps, "losses": numbers(self._losses)}
+        return json.dumps({**known, "records": records, "findings": [f.to_dict() for f in self.findings]}, indent=2)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the loss, what layers put out, gradients and updates over the watched steps as a PNG.
+
+        ImportError: the `plot` extra is not installed. ValueError: nothing was watched yet, or path has another ending
+        than .png. OSError: it cannot be written.
+        """
+        from minidl.watch.picture import draw
+
+        draw(self, path)
+
+
+def _examples(loader: Loader, count: int) -> tuple[Array, Array]:
+    """Inputs and targets from all over the set, as batches have them, but not augmented: no numbers are drawn."""
+    plain = copy.copy(loader)
+    plain.augment = plain.mixup = None
+    n = len(loader.arrays[0])
+    x, y = plain.batch(np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64)))
+    return x, y
+
+
+def _guesses(outputs: Array | None, targets: Array) -> dict[str, float]:
+    """Cross-entropies of guessing: evenly among the classes, and by how often each is right."""
+    integers = targets.dtype.kind in "iub"
+    if outputs is None or not (integers or np.isin(targets, (0, 1)).all()):
+        return {}
+    several = outputs.ndim == 2 and outputs.shape[1] > 1
+    if several and not integers:  # of several classes at once, each by itself
+        return {}
+    classes = outputs.shape[1] if several else 2
+    labels = targets[targets >= 0]
+    shares = np.bincount(labels.reshape(-1).astype(np.int64), minlength=classes) / max(labels.size, 1)
+    known = shares[shares > 0]
+    return {
+        f"guessing evenly among {classes} classes (ln {classes})": math.log(classes),
+        "guessing by the classes' frequencies": float(-(known * np.log(known)).sum()),
+    }
