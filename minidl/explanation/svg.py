@@ -85,16 +85,14 @@ def _label(passed: Passed, way: list[tuple[float, float]]) -> str:
 
 def _card(e: Entry, x: float, y: float) -> str:
     corner = {"leaf": HEIGHT / 3, "constant": 3}.get(e.kind, 8)
-    edge = (
-        f'fill="#fff" stroke="{SOFT}" stroke-dasharray="4 3"' if e.kind == "constant" else f'fill="#fff" stroke="{INK}"'
-    )
-    op = (
-        "" if e.kind != "result" or e.name.startswith(e.op) else f'<tspan dx="6" fill="{SOFT}">{_clip(e.op, 9)}</tspan>'
-    )
+    edge = f'stroke="{SOFT}" stroke-dasharray="4 3"' if e.kind == "constant" else f'stroke="{INK}"'
+    own = e.kind == "result" and not e.name.startswith(e.op)
+    op = f'<tspan dx="6" fill="{SOFT}">{_clip(e.op, 9)}</tspan>' if own else ""
     lines = [
         f'<g transform="translate({x:.1f} {y:.1f})">'
         f"<title>{html.escape(f'{e.name} = {e.call}' if e.call else e.name)}</title>"
-        f'<rect x="{-WIDTH / 2}" y="{-HEIGHT / 2}" width="{WIDTH}" height="{HEIGHT}" rx="{corner:g}" {edge}/>'
+        f'<rect x="{-WIDTH / 2}" y="{-HEIGHT / 2}" width="{WIDTH}" height="{HEIGHT}" rx="{corner:g}" '
+        f'fill="#fff" {edge}/>'
         f'<text x="{13 - WIDTH / 2}" y="-15" fill="{INK}" font-weight="bold">{_clip(e.name, 17)}'
         f'<tspan font-weight="normal" font-style="italic">{op}</tspan></text>'
     ]
