@@ -47,6 +47,9 @@ def explanations():
     loss = ops.sum(x * 2.0)  # </script><script>window.hacked=3</script>
     made["evil"] = (loss, explain(loss, names={EVIL: x, "<b>loss</b> & \u2028": loss}))
     x = Tensor([2.0], requires_grad=True)
+    loss, model = make("convolution")
+    made["cut by module"] = (loss, explain(loss, check=True, model=model).cut(module="1"))
+    made["cut by depth"] = (loss, made["attention"][1].cut(depth=4))
     made["wide " * 3] = (x, explain(ops.sum(x * 1e-30), names={"a_name_that_is_much_too_long_for_its_card": x}))
     return made
 
@@ -168,7 +171,7 @@ def test_the_wrong_numbers_are_those_of_the_faults(name, said, explained):
 
 
 @needs_browser
-@pytest.mark.parametrize("name", [*GRAPHS, "evil", "wide " * 3])
+@pytest.mark.parametrize("name", [*GRAPHS, "evil", "wide " * 3, "cut by module", "cut by depth"])
 def test_no_error_and_no_request(name, said):
     assert said[name]["errors"] == []
     assert said[name]["requests"] == []
@@ -239,6 +242,18 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(said_on_a_phone):
         assert shown["errors"] == []
         wide, screen = shown["width"]
         assert wide <= screen == 360, name
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["cut by module", "cut by depth"])
+def test_a_part_has_the_numbers_of_the_whole(name, said, explained):
+    explanation = explained[name][1]
+    shown = said[name]["tensors"]
+    assert list(shown) == [e.name for e in explanation]
+    for entry in explanation:
+        same(shown[entry.name]["value"], entry.value)
+        if entry.gradient is not None:
+            same(shown[entry.name]["gradient"], entry.gradient)
 
 
 @needs_browser

@@ -180,7 +180,7 @@ function bus(i) {
 function nodeOf(i, at) {
   const t = T[i], tall = height(i), name = clipped(t.name, 17), room = 18 - name.length, own = t.kind === "result" && !t.name.startsWith(t.op);
   return s("g", { transform: `translate(${at})`, role: "button", "data-i": i },
-    s("rect", { class: "card", x: -W / 2, y: -tall / 2, width: W, height: tall, rx: t.kind === "leaf" ? 22 : t.kind === "constant" ? 4 : 9 }),
+    s("title", {}, t.kind === "result" ? `${t.name} = ${t.call}` : t.name), s("rect", { class: "card", x: -W / 2, y: -tall / 2, width: W, height: tall, rx: t.kind === "leaf" ? 22 : t.kind === "constant" ? 4 : 9 }),
     s("text", { class: "name", x: -W / 2 + 13, y: -tall / 2 + 21 }, name, own && room > 3 ? s("tspan", { class: "op", dx: 6 }, clipped(t.op, room)) : ""),
     t.shape === "scalar" ? "" : s("text", { class: "shape", x: W / 2 - 11, y: -tall / 2 + 40 }, t.shape),
     s("g"));
@@ -273,7 +273,7 @@ function numbers(a, role) { // all of them, or a picture and a summary
   if (!size(a)) return h("p", { class: "kind" }, "no element");
   if (!a.n && !a.h) return h("p", { class: "kind" }, "not numbers");
   const columns = a.s.length < 2 ? (a.s[0] > 4 ? 3 : a.s[0]) : a.s.at(-1);
-  if (a.n && a.n.length <= 64 && (columns <= 8 || a.n.length <= 16)) {
+  if (a.n && (a.n.length <= 12 || (a.n.length <= 48 && columns <= 4))) {
     const c = cells(a), rows = [];
     for (let k = 0; k < a.n.length; k += columns) {
       rows.push(h("tr", {}, a.n.slice(k, k + columns).map((v, j) => h("td", { class: "num", style: `background:rgb(${Number.isNaN(c.at(k + j)) ? colour(0) : colour(c.at(k + j) * 0.42)})` }, full(v)))));
@@ -284,7 +284,7 @@ function numbers(a, role) { // all of them, or a picture and a summary
 }
 function map(a) {
   const canvas = h("canvas", { tabindex: 0, role: "img" }), c = paint(canvas, a), read = h("span", {}, "");
-  const wide = Math.max(60, Math.min(340, c.columns * 12)), tall = Math.max(12, Math.min(260, wide * c.rows / c.columns));
+  const wide = Math.max(60, Math.min(340, c.columns * (c.columns > 16 ? 12 : 22))), tall = Math.max(12, Math.min(260, wide * c.rows / c.columns));
   canvas.style.width = `${wide}px`; canvas.style.height = `${tall}px`;
   const exact = (k) => a.n ? (k < a.n.length ? `[${index(a.s, k)}] ${full(a.n[k])}` : "") : `about ${short(c.at(k) * c.scale)}`;
   let at = -1;
@@ -309,7 +309,7 @@ function moments(list) {
 }
 function index(shape, k) {
   const found = [];
-  for (const n of shape.toReversed()) { found.unshift(k % n); k = Math.floor(k / n); }
+  for (const n of shape.slice().reverse()) { found.unshift(k % n); k = Math.floor(k / n); }
   return found.join(", ");
 }
 const section = (title, small, ...rest) => h("section", {}, h("h3", {}, title, small ? h("small", {}, small) : ""), rest);
@@ -369,13 +369,13 @@ function checked(t) {
 // ---- what happens at this step, in a sentence
 function caption() {
   const at = steps[step], t = T[at.i], b = (text) => h("b", {}, text), n = (a) => h("span", { class: "num" }, gist(a)), total = results.length;
-  if (at.kind === "start") return ["Given are the inputs and parameters. ", h("b", {}, "Forward"), " computes one result after the other."];
+  if (at.kind === "start") return ["The inputs and parameters are given. ", b("Forward"), " computes the results, ", b("backward"), " how the loss changes with each."];
   if (at.kind === "forward") return [b(`Forward ${step} of ${total}.  `), t.name, " = ", h("span", { class: "num" }, clipped(t.call, 60)), A[t.v].n?.length === 1 ? [" = ", n(A[t.v])] : ""];
   if (at.kind === "seed") return [b("Now backward. "), "It begins at the loss: ", h("i", {}, "∂L/∂L = 1"), "."];
   const passes = into[at.i].filter((k) => E[k].g !== undefined), used = A[D.faults[mode]?.used[at.i] ?? t.g], parts = arrived(at.i).length;
   const whole = passAt[at.i] >= wholeAt[at.i];
   return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, !whole ? " does not wait for the rest. It has " : parts > 1 && mode !== "accumulation" ? `, where ${parts} gradients met and added, has ` : " has ", n(used), ", and passes ",
-    passes.slice(0, 3).map((k, j) => [j ? (j === passes.length - 1 ? " and " : ", ") : "", n(flow(k)), " to ", T[E[k].x].name]), passes.length > 3 ? ` and ${passes.length - 3} more` : "", "."];
+    passes.slice(0, 3).map((k, j) => [j ? (j === passes.length - 1 ? " and " : ", ") : "", n(flow(k)), " to ", T[E[k].x].name]), passes.length > 3 ? ` and ${passes.length - 3} more` : "", step === steps.length - 1 ? ". Done." : "."];
 }
 function banner() {
   const box = $("fault");

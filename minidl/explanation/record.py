@@ -103,7 +103,7 @@ def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry]
     """
     entries: list[Entry] = []
     numbers: dict[int, int] = {}  # by id
-    names = _Names(known)
+    names = _Names({id(root): "loss", **known})
 
     def enter(thing: Any, kind: str, op: str = "") -> Entry:
         value = thing.data if isinstance(thing, Tensor) else thing
