@@ -695,7 +695,7 @@ def minidl_(*arguments, code=0, cwd=None):
 
 SMALL = """
 lr = {log_uniform = [1e-3, 1e-1]}
-hidden = [[2], [3, 2]]
+hidden = {choice = [[3, 2]]}
 batch-size = [400, 500]
 schedule = ["cosine", "step"]
 epochs = 3
@@ -708,13 +708,13 @@ def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     command = ["search", "--dataset", "digits", "--space", "space.toml", "--trials", "7", "--workers", "1"]
     run = minidl_(*command, "--out", "found", "--plot", "found.png", cwd=tmp_path)
     head, *rows, last = run.stdout.splitlines()
-    assert head.split() == ["trial", "value", "budget", "lr", "hidden", "batch_size", "schedule"]
+    assert head.split() == ["trial", "value", "budget", "lr", "batch_size", "schedule"]
     assert len(rows) == 7
     results = json.loads(Path("found", "results.json").read_text("utf-8"))
     best, default = results["best"], results["default"]
     assert default["trial"] == 0
-    assert default["settings"] | {"lr": 1e-3, "hidden": [512], "batch_size": 128} == default["settings"]
-    assert best["budget"] == default["budget"] == 3
+    assert default["settings"] | {"lr": 1e-3, "hidden": [3, 2], "batch_size": 128} == default["settings"]
+    assert best["budget"] == default["budget"] == 3 * 1293  # images
     assert last == f"best {100 * best['value']:.2f} % (trial {best['trial']}), default {100 * default['value']:.2f} %"
     assert "trial 0: validation accuracy" in run.stderr
     assert sorted(os.listdir("found")) == ["best.toml", "results.json", "trials.jsonl"]
