@@ -81,15 +81,15 @@ class _Names:
     """A name for everything, each once."""
 
     def __init__(self, known: dict[int, str]) -> None:
-        self.known, self.taken, self.counts = known, set[str](), Counter[str]()
+        self.known, self.taken, self.counts = known, set[str](), Counter[tuple[str, bool]]()
 
     def give(self, thing: Any, value: Array, kind: str, op: str) -> str:
         wanted = self.known.get(id(thing)) or self.known.get(id(value))
         base = wanted or {"leaf": "x", "constant": "c"}.get(kind, op)
         numbered = not wanted and kind != "result"  # x1, x2; but multiply, multiply_2
         while True:
-            self.counts[base] += 1
-            i = self.counts[base]
+            self.counts[base, numbered] += 1
+            i = self.counts[base, numbered]
             name = f"{base}{i}" if numbered else base if i == 1 else f"{base}_{i}"
             if name not in self.taken:
                 self.taken.add(name)
