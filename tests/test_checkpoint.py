@@ -324,6 +324,12 @@ def changed(change):
     return model
 
 
+def encoder(change):
+    layer = nn.TransformerEncoderLayer(6, 2, 4)
+    change(layer)
+    return layer
+
+
 class MyReLU(nn.ReLU):
     pass
 
@@ -340,6 +346,8 @@ class MyReLU(nn.ReLU):
         (changed(lambda m: setattr(m[2], "weight", m[0].weight)), "expected 2.weight as"),
         (changed(lambda m: setattr(m[2], "bias", m[0].weight)), "2.bias"),
         (changed(lambda m: setattr(m[1], "p", 7)), "probability p"),
+        (encoder(lambda e: setattr(e.dropout1, "p", 0.75)), "Dropout at 'dropout1' with parts"),
+        (encoder(lambda e: setattr(e.self_attn, "dropout", 0.75)), "MultiheadAttention at 'self_attn' with parts"),
         (changed(lambda m: setattr(m[1], "p", np.ones(2))), "Dropout's p as a number or text"),
         (changed(lambda m: delattr(m[0], "in_features")), "Dense's in_features"),
         (nn.TransformerEncoderLayer(6, 2, 4, activation=ops.tanh), "activation as a number or text"),
@@ -441,6 +449,7 @@ def test_the_state_of_a_run_comes_back(tmp_path):
     save_checkpoint(tmp_path / "c", model_of(), state, CONFIG)
     found = load_checkpoint(tmp_path / "c")
     assert_same(state, found.state)
+    assert list(found.model_state) == ["1.weight", "1.bias", "4.weight"]  # as defined: the file has an order of its own
     assert found.config == CONFIG
     assert found.path == str(tmp_path / "c")
     assert load_model(tmp_path / "c")[1] == CONFIG

@@ -129,8 +129,8 @@ def reading(path: FilePath) -> Iterator[SafetensorsFile]:
             yield SafetensorsFile(path, file, status.st_size)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (MemoryError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read (it takes more memory than there is: {error!r:.80})") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: cannot be read (it takes more memory than there is)") from error
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -215,7 +215,7 @@ def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Map
                 f"write_safetensors: expected {name} in one of {', '.join(DTYPES.values())}, found {values.dtype}"
             )
         # safetensors writes memory as it lies: an array in Fortran order would come back transposed and scrambled.
-        native[name] = np.asarray(values, values.dtype.newbyteorder("="), order="C")
+        native[name] = np.asarray(values, order="C")
     data = save(native, dict(metadata))
     if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:
         raise ValueError(
