@@ -145,7 +145,7 @@ class _Observer:
             self.units = -1
         if name == "recurrent":
             cell = kwargs.get("cell", args[5] if len(args) > 5 else "lstm")
-            function, y = (cell, y[0, 1:]) if cell in ("relu", "tanh") else (None, y)
+            function, y = (cell, y[0, :-1]) if cell in ("relu", "tanh") else (None, y)
         if function is None or not self.stack:
             return value, gradients
         here = self.stack[-1]

@@ -41,7 +41,7 @@ class _Remark:
     kind: str
     layer: str | None
     fact: str
-    needed: int = 2  # at so many watched steps in a row
+    needed: float = 2  # at so many watched steps in a row
     told: str | None = None  # whose cause and advice, if not the kind's
     key: str = ""  # what makes it the same remark at the next step, beside its kind
 
@@ -88,8 +88,7 @@ class Diagnosis:
         yield from _exploding(weights)
         yield from _large(weights, first=step == 1)
         yield from self._too_little(parameters, quiet=blocked or bool(small))
-        if step >= self.patience:
-            yield from self._stuck(loss)
+        yield from self._stuck(step, loss)
 
     def _dead(self, layers: Mapping[str, Activations], probes: int) -> Iterator[_Remark]:
         for name, layer in layers.items():
@@ -128,11 +127,11 @@ class Diagnosis:
                 )
                 yield _Remark("small_updates", least.layer, fact, needed=3)
 
-    def _stuck(self, loss: float) -> Iterator[_Remark]:
+    def _stuck(self, step: int, loss: float) -> Iterator[_Remark]:
         for guess, value in self.guesses.items():
             if abs(loss - value) <= STUCK * value:
                 fact = f"the loss stands at {loss:.3f}, what {guess} costs: nothing is learned from the inputs"
-                yield _Remark("stuck", None, fact, needed=3)
+                yield _Remark("stuck", None, fact, needed=3 if step >= self.patience else math.inf)
                 return
 
 
