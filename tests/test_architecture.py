@@ -17,7 +17,7 @@ FLOORS = [
     ["tensor", "jit", "cache", "kernel_cache", "linking", "random"],
     ["ops", "data", "metrics", "graph"],
     ["nn", "init", "optim", "gradcheck", "models", "checkpoint"],
-    ["compiler", "pictures", "machine", "terminal", "history"],
+    ["compiler", "pictures", "machine", "terminal", "history", "observe"],
     ["divergence", "evaluation", "run", "warmup"],
     ["train", "callbacks"],
     ["explanation", "overview", "watch", "search", "report", "sklearn"],  # studies: each on the public API alone
