@@ -269,6 +269,8 @@ def test_several_calls_of_a_layer_are_counted_together(shapes):
     for y in lots:
         y[..., 2] = 0
     lots[0][..., 3] = 0
+    if len(lots) > 1:
+        lots[-1][..., 1] = 0  # idle in the last call alone
     known = Activations("a", "a", "relu")
     for y in lots:
         known.add(y, -1)
@@ -667,6 +669,13 @@ def test_units_are_dead_that_stay_so():
     assert looks([1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]) == []  # another half each time
     assert looks([1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]) == []  # less than half
     assert looks([1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]) == [("dead", 2, 5)]
+
+
+def test_the_last_of_several_gradients_that_are_no_numbers_is_named():
+    """Backward comes to it first."""
+    diagnosis = Diagnosis({}, 100)
+    diagnosis.look(1, {}, [replace(weight("a"), nonfinite=2), replace(weight("b"), nonfinite=1), weight("c")], 1.0, 7)
+    assert [(f.kind, f.layer) for f in diagnosis.findings] == [("nonfinite", "b")]
 
 
 def test_saturation_is_said_of_two_watched_steps_in_a_row():
