@@ -66,6 +66,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
                      of two and more axes, biases are not. It is the optimizer's weight decay λ = α/n, n the size of a
                      whole batch; for "adamw", whose decay is no penalty, λ = α. `loss_curve_` is without it.
         batch_size   an int, or "auto": 200; at most N in any case
+        epsilon      ε of Adam, added to √v̂ as in Kingma and Ba 2015 (there to √v, before its correction)
         module       None, or a function (n_features, n_outputs) → nn.Module that makes (N, n_outputs) of
                      (N, n_features): logits of the classes, of two where there are two, or values. Then
                      hidden_layer_sizes and activation mean nothing, and X is converted to the module's dtype
@@ -222,7 +223,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Array:
         """What the net makes of X, (N, n_outputs). NotFittedError; ValueError: X is not as in training."""
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         X = validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=(np.float64, np.float32))
         X = dense(X).astype(parts.dtype_of(self.module_), copy=False)
         return train.predict(self.module_, X, output="values")

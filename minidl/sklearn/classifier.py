@@ -40,7 +40,7 @@ class MinidlClassifier(ClassifierMixin, MinidlEstimator):  # type: ignore[misc]
 
         classes   all labels there will ever be; the first call needs them (not for indicators). Otherwise as `fit`.
         """
-        if classes is None and not hasattr(self, "classes_") and not type_of_target(y).startswith("multilabel"):
+        if classes is None and not hasattr(self, "module_") and not type_of_target(y).startswith("multilabel"):
             raise ValueError(f"{type(self).__name__}.partial_fit: expected classes at the first call, found None")
         return self._fit(X, y, sample_weight, True, classes)
 
