@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidl import machine, models, optim
-from minidl.commands import report, search, settings, shared, tools, use
+from minidl.commands import explain, report, search, settings, shared, tools, use
 from minidl.commands import train as training
 from minidl.terminal import Failure, note, reason
 
@@ -193,6 +193,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     train.add_argument("--val-split", type=_share, metavar="SHARE", help=help)
     help = "stop when the validation loss has not fallen for N epochs (with --val-split 0.1 unless given)"
     train.add_argument("--early-stop", type=one, metavar="N", help=help)
+    help = "look at layers and gradients every N steps, and say what is wrong with them"
+    train.add_argument("--watch", type=one, metavar="N", help=help)
     train.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of weights and order (default: 0)")
     help = "make each step one machine-code call: seconds to compile at first, then faster epochs"
     train.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help=help)
@@ -227,6 +229,18 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     computes(page)
     help = "where the page goes (default: beside the model)"
     page.add_argument("--out", type=_html, metavar="FILE.html", help=help)
+
+    help = "open a backward pass and follow every number of it, on a page"
+    opened = command("explain", explain.run_explain, help, json=False)
+    help = "a .safetensors file of `minidl train` (default: a built-in net of two layers, on three points)"
+    opened.add_argument("model", metavar="MODEL", nargs="?", help=help)
+    opened.add_argument("--image", metavar="FILE", help="what the model is shown: PNG, JPEG, .npy or IDX")
+    opened.add_argument("--label", type=_whole(0), metavar="N", help="its true class (default: the predicted one)")
+    help = "where the page goes (default: backprop.html)"
+    opened.add_argument("--out", type=_html, default=Path("backprop.html"), metavar="FILE.html", help=help)
+    opened.add_argument("--open", action="store_true", help="and show it in the browser")
+    opened.add_argument("--text", action="store_true", help="and print it")
+    computes(opened)
 
     bench = command("bench", tools.run_bench, "check kernels, and time them against the machine's peak", json=False)
     bench.add_argument("kernel", metavar="KERNEL", nargs="*", help="which (default: all)")

@@ -117,7 +117,8 @@ def test_numba_is_imported_where_it_is_used(path):
                     "minidl.compiler.linking",
                 )
             )
-    optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "optuna", "tensorboardX", "urllib", "http"}
+    optional = {"safetensors", "tqdm", "PIL", "matplotlib", "sklearn", "torch", "optuna", "tensorboardX"}
+    optional |= {"urllib", "http"}
     optional -= {"sklearn"} if part(path) == "sklearn" else set()  # its classes are scikit-learn's, by inheritance
     assert not at_import & optional, f"{at_import & optional}: imported only where it is used"
 

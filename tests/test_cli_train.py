@@ -70,6 +70,7 @@ def test_every_flag_is_printed_back_and_taken_again(run):
         "x.safetensors",
     ]
     given += ["--log-dir", "runs", "--quiet", "--dataset", "digits", "--data-dir", ".", "--offline", "--compile"]
+    given += ["--watch", 3]
     printed = run(*given, "--print-config").out
     Path("all.toml").write_text(printed, "utf-8")
     assert run("--config", "all.toml", "--print-config").out == printed
@@ -179,6 +180,16 @@ def test_a_directory_of_a_run_has_everything(run):
     assert Path("model.safetensors").exists() is False
     Path("file").touch()
     assert "--log-dir: cannot make file/x" in run(*SMALL, "--log-dir", "file/x", code=1).err
+
+
+def test_what_a_watcher_notices_is_said_and_kept(run):
+    run(*SMALL, "--epochs", 2, "--out", "plain.safetensors", "--lr", 1e-7)
+    found = run(*SMALL[:-1], "--epochs", 2, "--out", "watched.safetensors", "--lr", 1e-7, "--watch", 2)
+    sentences = json.loads(Path("watched.json").read_text("utf-8"))["watch"]
+    assert any("learning rate" in sentence for sentence in sentences)
+    assert all(sentence in found.err for sentence in sentences)
+    assert Path("plain.safetensors").read_bytes() == Path("watched.safetensors").read_bytes()
+    assert "watch" not in json.loads(Path("plain.json").read_text("utf-8"))
 
 
 # ---------------------------------------------------------------------------------------- resume

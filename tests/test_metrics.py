@@ -484,6 +484,14 @@ def test_what_is_no_number(bad):
             getattr(metrics, name)(bad, [0, 1])
 
 
+@pytest.mark.parametrize(("dtype", "off"), [(np.float64, 1e-8), (np.float32, 3e-4)])
+def test_how_far_from_1_the_sum_of_probabilities_may_be(dtype, off):
+    y, p = [0, 1], np.full((2, 2), 0.5)
+    metrics.log_loss(y, (p + off * 0.45).astype(dtype))
+    with pytest.raises(ValueError, match="expected the probabilities of each row to sum to 1"):
+        metrics.log_loss(y, (p + off).astype(dtype))
+
+
 def test_forms_of_labels_and_arrays():
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, (2, 30))

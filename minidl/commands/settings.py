@@ -19,6 +19,7 @@ from minidl.terminal import Failure, reason
 # How and where to run, not what: a resumed run may do these otherwise, and files of equal runs are equal.
 CIRCUMSTANCES = (
     "threads", "out", "log_dir", "data_dir", "offline", "quiet", "json", "resume", "config", "print_config", "compile",
+    "watch",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from minidl.random import manual_seed
 from minidl.run import Run
 from minidl.terminal import Failure, bold, note, reason
 from minidl.train import OPTIMIZERS, DivergenceError, fit
+from minidl.watch import Watch
 
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
 AUGMENTATIONS: dict[str, Callable[[], Any]] = {
@@ -73,6 +74,9 @@ def run_train(arguments: argparse.Namespace) -> None:
     added: list[Any] = [callbacks.EarlyStopping(arguments.early_stop)] if arguments.early_stop else []
     if arguments.log_dir is not None:
         added.append(callbacks.Log(arguments.log_dir / "log.jsonl"))
+    if arguments.watch is not None:
+        report.watch = Watch(arguments.watch)
+        added.append(report.watch)
     resume = _to_resume(arguments, kept, asked)
     if not arguments.quiet:
         note(
@@ -155,6 +159,7 @@ class _Report:
     def __init__(self, about: dict[str, Any], held: str, out: Path, figures: Path, quiet: bool) -> None:
         self.about, self.held, self.out, self.figures, self.quiet = about, held, out, figures, quiet
         self.rows: list[dict[str, Any]] = []
+        self.watch: Watch | None = None
 
     def on_train_begin(self, run: Run) -> None:
         self.rows = [self._row(row) for row in run.history.rows]
@@ -173,6 +178,8 @@ class _Report:
 
     def on_train_end(self, run: Run) -> None:
         self.about["stopped"] = run.history.stopped
+        for finding in self.watch.findings if self.watch is not None else ():
+            note(finding.sentence)
         if run.history.stopped is not None and not self.quiet:
             run.say(f"stopped early: {run.history.stopped}")
         self._save(run)
@@ -199,5 +206,7 @@ class _Report:
         if self.held == "test":
             self.about["test_accuracy"] = last["test_accuracy"]
         self.about["peak_memory_mib"] = machine.peak_memory()
+        if self.watch is not None:
+            self.about["watch"] = [finding.sentence for finding in self.watch.findings]
         checkpoint.save_model(self.out, run.model, {**self.about["config"], "epoch": last["epoch"]})
         checkpoint.write_file(self.figures, self.text().encode())
