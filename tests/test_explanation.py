@@ -236,7 +236,15 @@ def test_kinks_are_right_on_either_side():
 def test_what_cannot_be_repeated_says_so():
     x = Tensor(np.linspace(-1, 1, 8), requires_grad=True)
     dropped = ops.dropout(x, 0.5)
+    drawn = default_generator().bit_generator.state
     explanation = explain(ops.sum(dropped * dropped), check=True)
+    assert default_generator().bit_generator.state == drawn
+    own = np.random.default_rng(3)
+    state = own.bit_generator.state
+    explain(ops.sum(ops.dropout(x, 0.5, True, own) * 2.0), check=True)
+    own_again = np.random.default_rng(3)
+    own_again.random(8, dtype=np.float32)
+    assert own.bit_generator.state == own_again.bit_generator.state != state
     assert "dropout cannot be run again" in explanation[x].difference.reason
     assert explanation[dropped].difference.ok
     assert explanation.ok

@@ -14,13 +14,13 @@ def example() -> Explanation:
     """
     x = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
     target = np.array([[1.0], [1.0], [0.0]], np.float32)
-    w1 = Tensor(np.array([[0.5, -1.0, 0.25], [0.75, 0.5, -0.5]], np.float32), requires_grad=True)
+    w1 = Tensor(np.array([[0.5, 0.75], [-1.0, 0.5], [0.25, -0.5]], np.float32), requires_grad=True)
     b1 = Tensor(np.array([0.0, 0.25, 0.0], np.float32), requires_grad=True)
-    w2 = Tensor(np.array([[1.0], [-0.5], [0.75]], np.float32), requires_grad=True)
+    w2 = Tensor(np.array([[1.0, -0.5, 0.75]], np.float32), requires_grad=True)
     b2 = Tensor(np.array([0.125], np.float32), requires_grad=True)
 
-    z = x @ w1 + b1
+    z = ops.dense(x, w1, b1)
     h = z + ops.tanh(z)
-    y = h @ w2 + b2
-    loss = ops.mean(ops.square(y - target))
+    y = ops.dense(h, w2, b2)
+    loss = ops.mse(y, target)
     return explain(loss, check=True)

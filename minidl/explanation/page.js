@@ -112,30 +112,31 @@ function picture(a) {
 }
 
 // ---- the drawing
-let zoom = 1, extent = [0, 0];
+let zoom = 1, extent = [0, 0], down = false; // layers go down instead of to the right, where more of the graph then fits
 function centre(i) {
   const [layer, place] = D.at[i];
   return spot(layer, place);
 }
 function spot(layer, place) {
-  return narrow.matches ? [place * (W + 22), layer * (H + 54)] : [layer * (W + 76), place * (H + 24)];
+  return down ? [place * (W + 22), layer * (H + 54)] : [layer * (W + 76), place * (H + 24)];
 }
 const height = (i) => T[i].kind === "constant" ? CONSTANT : H;
 // The way of an edge. A far edge branches off the lane of its input, which is drawn once (`lanes`).
 function route(k) {
-  const e = E[k], [x2, y2] = centre(e.y), down = narrow.matches, n = into[e.y].length;
-  const spread = (e.k - (n - 1) / 2) * Math.min(down ? 30 : 15, (down ? 110 : 46) / n);
+  const e = E[k], [x2, y2] = centre(e.y), n = into[e.y].length, from = (j) => E[j].b.length ? E[j].b.at(-1)[1] : D.at[E[j].x][1];
+  const port = into[e.y].filter((j) => from(j) < from(k) || (from(j) === from(k) && E[j].k < e.k)).length; // so that they do not cross
+  const spread = (port - (n - 1) / 2) * Math.min(down ? 30 : 15, (down ? 110 : 46) / n);
   return [...(e.far ? [] : [exit(e.x)]), ...e.b.slice(e.far).map(([l, p]) => spot(l, p)), down ? [x2 + spread, y2 - height(e.y) / 2] : [x2 - W / 2, y2 + spread]];
 }
 function exit(i) {
   const [x, y] = centre(i);
-  return narrow.matches ? [x, y + height(i) / 2] : [x + W / 2, y];
+  return down ? [x, y + height(i) / 2] : [x + W / 2, y];
 }
 function curve(points) {
   let d = `M${points[0]}`;
   for (let j = 1; j < points.length; j++) {
     const [px, py] = points[j - 1], [qx, qy] = points[j], mx = (px + qx) / 2, my = (py + qy) / 2;
-    d += narrow.matches ? `C${px},${my} ${qx},${my} ${qx},${qy}` : `C${mx},${py} ${mx},${qy} ${qx},${qy}`;
+    d += down ? `C${px},${my} ${qx},${my} ${qx},${qy}` : `C${mx},${py} ${mx},${qy} ${qx},${qy}`;
   }
   return d;
 }
@@ -148,10 +149,19 @@ function part(layer, box, make, update) {
   parts.push(p);
   return p;
 }
-function draw() {
-  const svg = $("graph"), spots = T.map((_, i) => centre(i)), layers = ["lanes", "wires", "flows", "nodes", "tokens"].map((id) => s("g", { id }));
-  const [left, right, top, bottom] = around([...spots, ...E.flatMap((e) => e.b.map(([l, p]) => spot(l, p)))], 0);
+const bounds = () => around([...T.map((_, i) => centre(i)), ...E.flatMap((e) => e.b.map(([l, p]) => spot(l, p)))], 0);
+function fitting(least) { // the zoom at which all is in sight, if it is not less than this
+  const box = $("scroll"), [left, right, top, bottom] = bounds();
   extent = [right - left + W + 68, bottom - top + H + 84];
+  return Math.max(least, Math.min(1.5, box.clientWidth / extent[0], box.clientHeight / extent[1]));
+}
+function draw() {
+  down = true;
+  const falling = fitting(0);
+  down = narrow.matches;
+  if (!down && fitting(0) < Math.min(1, falling / 1.1)) down = true;
+  fitting(0);
+  const svg = $("graph"), spots = T.map((_, i) => centre(i)), layers = ["lanes", "wires", "flows", "nodes", "tokens"].map((id) => s("g", { id })), [left, , top] = bounds();
   svg.setAttribute("viewBox", `${left - W / 2 - 34} ${top - H / 2 - 34} ${extent}`);
   svg.replaceChildren(...layers);
   parts = [];
@@ -274,11 +284,11 @@ function numbers(a, role) { // all of them, or a picture and a summary
   if (!a.n && !a.h) return h("p", { class: "kind" }, "not numbers");
   const columns = a.s.length < 2 ? (a.s[0] > 4 ? 3 : a.s[0]) : a.s.at(-1);
   if (a.n && (a.n.length <= 12 || (a.n.length <= 48 && columns <= 4))) {
-    const c = cells(a), rows = [];
+    const c = cells(a), rows = [], wide = Math.max(...a.n.map((v) => full(v).length)) * columns > 34;
     for (let k = 0; k < a.n.length; k += columns) {
       rows.push(h("tr", {}, a.n.slice(k, k + columns).map((v, j) => h("td", { class: "num", style: `background:rgb(${Number.isNaN(c.at(k + j)) ? colour(0) : colour(c.at(k + j) * 0.42)})` }, full(v)))));
     }
-    return h("div", { class: "scroller", tabindex: columns > 3 ? 0 : null }, h("table", { class: `numbers ${columns > 3 ? "wide" : ""}` }, h("tbody", {}, rows)));
+    return h("div", { class: "scroller", tabindex: wide ? 0 : null }, h("table", { class: `numbers ${wide ? "wide" : ""}` }, h("tbody", {}, rows)));
   }
   return map(a);
 }
@@ -374,7 +384,7 @@ function caption() {
   if (at.kind === "seed") return [b("Now backward. "), "It begins at the loss: ", h("i", {}, "∂L/∂L = 1"), "."];
   const passes = into[at.i].filter((k) => E[k].g !== undefined), used = A[D.faults[mode]?.used[at.i] ?? t.g], parts = arrived(at.i).length;
   const whole = passAt[at.i] >= wholeAt[at.i];
-  return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, !whole ? " does not wait for the rest. It has " : parts > 1 && mode !== "accumulation" ? `, where ${parts} gradients met and added, has ` : " has ", n(used), ", and passes ",
+  return [b(`Backward ${step - SEED} of ${steps.length - SEED - 1}.  `), t.name, !whole ? " does not wait for the rest. It has a gradient of " : parts > 1 && mode !== "accumulation" ? `, where ${parts} gradients met and added, has one of ` : " has a gradient of ", n(used), ", and passes ",
     passes.slice(0, 3).map((k, j) => [j ? (j === passes.length - 1 ? " and " : ", ") : "", n(flow(k)), " to ", T[E[k].x].name]), passes.length > 3 ? ` and ${passes.length - 3} more` : "", step === steps.length - 1 ? ". Done." : "."];
 }
 function banner() {
@@ -436,8 +446,7 @@ function scale(z) {
   look();
 }
 function fit(least) {
-  const box = $("scroll");
-  scale(Math.max(least, Math.min(1.5, box.clientWidth / extent[0], box.clientHeight / extent[1])));
+  scale(fitting(least));
   show(steps[step].i >= 0 ? steps[step].i : 0);
 }
 let timer = 0;

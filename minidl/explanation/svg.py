@@ -41,12 +41,12 @@ def svg(explanation: Explanation) -> str:
     labels = []
     for e in shown:
         passes = {p.slot: p for p in e.passes}
-        for slot, x in enumerate(e.inputs):
-            if x not in explanation.shown:
-                continue
-            start, end = spot(where.layers[x], where.places[x]), spot(where.layers[e.number], where.places[e.number])
-            spread = (slot - (len(e.inputs) - 1) / 2) * min(15, 46 / len(e.inputs))
-            bends = [spot(*p) for p in where.bends[x, e.number, slot]]
+        edges = [(x, e.number, slot) for slot, x in enumerate(e.inputs) if x in explanation.shown]
+        edges.sort(key=lambda edge: where.bends[edge][-1][1] if where.bends[edge] else where.places[edge[0]])
+        for port, (x, y, slot) in enumerate(edges):
+            start, end = spot(where.layers[x], where.places[x]), spot(where.layers[y], where.places[y])
+            spread = (port - (len(edges) - 1) / 2) * min(15, 46 / len(edges))
+            bends = [spot(*p) for p in where.bends[x, y, slot]]
             way = [(start[0] + WIDTH / 2, start[1]), *bends, (end[0] - WIDTH / 2, end[1] + spread)]
             flows = slot in passes
             stroke = f'stroke="{GRADIENT}" stroke-opacity=".45"' if flows else f'stroke="{WIRE}"'
