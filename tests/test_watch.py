@@ -11,6 +11,7 @@ import pytest
 import minidl
 from minidl import data, init, nn, observe, ops, optim
 from minidl.data import augment
+from minidl.jit import interpreted
 from minidl.random import default_generator
 from minidl.tensor import Tensor
 from minidl.train import DivergenceError, fit
@@ -20,6 +21,7 @@ from minidl.watch.diagnosis import Diagnosis
 from minidl.watch.parameters import Moved
 
 HEIGHT = math.sqrt(0.95)
+slow = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: a whole run takes a minute")
 
 
 @pytest.fixture(scope="module")
@@ -409,6 +411,7 @@ def deep(activation, std, depth=7):
     return spread(nn.Sequential(*layers, nn.Dense(16, 10)), std)
 
 
+@slow
 def test_a_healthy_run_has_no_findings(digits):
     model = mlp(hidden=32)
     watch = watched(model, digits, every=10, epochs=12, optimizer=optim.Adam(model.parameters(), lr=5e-3))
@@ -417,6 +420,7 @@ def test_a_healthy_run_has_no_findings(digits):
     assert "Nothing wrong was noticed." in str(watch)
 
 
+@slow
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, lambda c: nn.GroupNorm(2, c)], ids=["batch norm", "group norm"])
 def test_a_healthy_convolutional_run_has_no_findings(digits, norm):
     model = nn.Sequential(
@@ -466,7 +470,7 @@ def test_steps_too_large(digits):
 def test_what_was_found_survives_a_divergence(digits):
     model = mlp(nn.Softplus)
     watch = Watch(every=1)
-    with pytest.raises(DivergenceError):
+    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
         fit(
             model, digits, epochs=3, optimizer=sgd(model, 1e36), callbacks=[watch], compile=False, verbose=False,
             batch_size=20,
