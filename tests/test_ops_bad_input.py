@@ -165,10 +165,17 @@ TABLE = [
                     lambda f=fn: f(Z, LABELS.astype(float)),
                 ),
                 (T, rf"^{n}: expected integer labels .*found bool", lambda f=fn: f(Z, LABELS > 0)),
+                *(  # which `softmax_cross_entropy` takes for probabilities
+                    (
+                        T,
+                        rf"^{n}: expected integer labels .*found float64 of shape \(4, 3\); from one-hot rows take",
+                        lambda f=fn: f(Z, np.eye(3)[LABELS]),
+                    ),
+                )[: n == "nll"],
                 (
-                    T,
-                    rf"^{n}: expected integer labels .*found float64 of shape \(4, 3\); from one-hot rows take",
-                    lambda f=fn: f(Z, np.eye(3)[LABELS]),
+                    V if n == "softmax_cross_entropy" else T,
+                    rf"^{n}: expected .*labels .*found .*shape \(4, 2\)",
+                    lambda f=fn: f(Z, np.eye(3)[LABELS][:, :2]),
                 ),
                 (
                     V,

@@ -17,9 +17,8 @@ class Mixup:
     classes   C: labels are integers from 0 to C − 1, and become probabilities
     alpha     α > 0; 0.1 to 0.4 mixes little, 1 all alike
 
-    Called with (images, labels (N,), generator), it returns (images, probabilities (N, C) float32). The loss of these,
-    but for their entropy, which has no gradient, is `ops.kl_div(ops.log_softmax(logits, dim=1), probabilities,
-    reduction="batchmean")`. TypeError, ValueError: labels that are not such integers, one for each image.
+    Called with (images, labels (N,), generator), it returns (images, probabilities (N, C) float32), which
+    `ops.softmax_cross_entropy` takes. TypeError, ValueError: labels that are not such integers, one for each image.
     """
 
     def __init__(self, classes: int, alpha: float = 0.2) -> None:

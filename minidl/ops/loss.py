@@ -117,9 +117,10 @@ def softmax_cross_entropy(
     tₙⱼ = wⱼ · ((1−ε)·[j = labelₙ] + ε/C), so without weights w and smoothing ε it is −ln softmax(logitsₙ)[labelₙ].
 
     logits           (N, C) float32 or float64, not normalised; stable for any size of them
-    labels           (N,) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing
+    labels           (N,) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing. Or (N, C) floats,
+                     the probabilities p of the classes: then p stands for [j = labelₙ]
     weight           (C,) w, or None for ones
-    reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count; "sum"; "none": (N,)
+    reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count (of probabilities Σ Lₙ / N); "sum"; "none"
     label_smoothing  ε from 0 to 1 (Szegedy et al. 2016, section 7)
 
     As PyTorch's `cross_entropy`. TypeError: labels that are not integers. ValueError: labels out of range,
@@ -131,8 +132,10 @@ def softmax_cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
     check_reduction(reduction, z.shape)
-    y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
     w = _class_weights(weight, z.shape[1], z)
+    if as_array(labels).ndim == 2 and as_array(labels).dtype.kind == "f":
+        return _of_probabilities(z, as_array(labels, z.dtype), w, reduction, label_smoothing)
+    y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
     p, losses = np.empty_like(z, order="C"), np.empty(z.shape[0], z.dtype, like=z)
     softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
     value, spread = _weighted(losses, y, w, ignore_index, reduction)
@@ -144,6 +147,25 @@ def softmax_cross_entropy(
         return dz
 
     return value, (gradient,)
+
+
+def _of_probabilities(z: Array, p: Array, weights: Array, reduction: str, smoothing: float) -> Result:
+    """The same, of probabilities p (N, C) in place of labels.   dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logits)"""
+    if p.shape != z.shape:
+        raise ValueError(f"expected labels (N,) or probabilities {z.shape}, found shape {p.shape}")
+    z = z - np.max(z, axis=1, keepdims=True)
+    log_q = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
+    t = weights * ((1 - smoothing) * p + smoothing / z.shape[1])
+    slope = np.exp(log_q) * np.sum(t, axis=1, keepdims=True) - t
+    losses = -np.sum(t * log_q, axis=1)
+
+    def spread(dy: Array) -> Array:
+        return np.broadcast_to(_spread(dy, losses.shape, reduction), losses.shape)[:, None]
+
+    return reduced(losses, reduction), (
+        lambda dy: slope * spread(dy),
+        lambda dy: -(1 - smoothing) * weights * log_q * spread(dy),
+    )
 
 
 def _weighted(

@@ -267,6 +267,12 @@ for name, how in ENTROPY.items():
         case("nll" + name, lambda x, how=how: ops.nll(x, LABELS, **how), [normal(5, 3)],
              lambda t, x, how=how: t.nn.functional.nll_loss(x, t.tensor(LABELS), **torch_arguments(t, x, how)),
         )  # fmt: skip
+for name, how in ENTROPY.items():
+    if "ignore_index" not in how:
+        case("softmax_cross_entropy probabilities" + name,
+             lambda x, p, how=how: ops.softmax_cross_entropy(x, p, **how), [normal(5, 3), uniform(0.1, 1, 5, 3)],
+             lambda t, x, p, how=how: t.nn.functional.cross_entropy(x, p, **torch_arguments(t, x, how)),
+        )  # fmt: skip
 for reduction in ("mean", "sum", "none"):
     for name, theirs in (("mse", "mse_loss"), ("l1", "l1_loss")):
         case(f"{name} {reduction}", lambda x, y, name=name, r=reduction: getattr(ops, name)(x, y, reduction=r),
