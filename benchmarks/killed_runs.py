@@ -34,13 +34,14 @@ RUN += ["--epochs", str(arguments.epochs), "--quiet", "--val-split", "0.1", "--a
 
 def train(directory: Path, *more: str, kill_after: float | None = None, in_a_save: bool = False) -> bool:
     """Run until it ends (True), or is killed (False): after so long, or then in the middle of the next save."""
+    before = unfinished(directory)
     with subprocess.Popen(
         [*RUN, "--log-dir", str(directory), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
             code = process.wait(timeout=kill_after)
         except subprocess.TimeoutExpired:
-            while in_a_save and process.poll() is None and not unfinished(directory):
+            while in_a_save and process.poll() is None and not unfinished(directory) - before:
                 pass
             process.send_signal(signal.SIGKILL)
             code = process.wait()
@@ -51,9 +52,9 @@ def train(directory: Path, *more: str, kill_after: float | None = None, in_a_sav
     return True
 
 
-def unfinished(directory: Path) -> list[str]:
-    """Files that are being written."""
-    return [name for name in os.listdir(directory) if name.startswith(".")] if directory.exists() else []
+def unfinished(directory: Path) -> set[str]:
+    """Files that are being written, or that a killed writer left."""
+    return {name for name in os.listdir(directory) if name.startswith(".")} if directory.exists() else set()
 
 
 def read(directory: Path) -> int:
@@ -77,10 +78,10 @@ with tempfile.TemporaryDirectory() as temporary:
         runs += 1
         directory, ended = root / f"cut{runs}", False
         while not ended and kills < arguments.kills:
-            aimed = kills % 3 == 2
+            aimed, left = kills % 3 == 2, unfinished(directory)
             ended = train(directory, "--resume", kill_after=draw.uniform(0, start + 2 * epoch), in_a_save=aimed)
             kills += not ended
-            saves += not ended and bool(unfinished(directory))
+            saves += not ended and bool(unfinished(directory) - left)
             epochs += [] if ended else [read(directory)]
         if not ended:
             train(directory, "--resume")
