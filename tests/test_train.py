@@ -574,3 +574,15 @@ def test_a_run_tells_when_steps_matter():
     assert not plain.asked_each_step
     assert stepping.asked_each_step
     assert isinstance(plain.right, Tensor)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_mixed_labels_are_probabilities(compiled):
+    train, test = digits(96)
+    model = small()
+    loader = data.Loader(train, batch_size=32, shuffle=True, augment=data.augment.Mixup(10))
+    history = fit(model, loader, test, epochs=30, optimizer=optim.Adam(model.parameters(), lr=1e-2),
+                  metrics=["accuracy"], compile=compiled, verbose=False)  # fmt: skip
+    assert history["loss"][-1] < history["loss"][0] - 0.5
+    assert history["accuracy"][-1] > 0.6
+    assert history["val_accuracy"][-1] > 0.6
