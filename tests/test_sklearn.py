@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
 import minidl
 from minidl import nn, ops
@@ -87,7 +88,7 @@ def test_no_check_of_the_perceptrons_is_left_out(mine, theirs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checks = [{name_of(check) for _, check in estimator_checks_generator(e())} for e in (mine, theirs)]
-    assert len(checks[1]) > 50
+    assert len(checks[1]) > 40
     assert checks[0] >= checks[1]
 
 
@@ -181,6 +182,7 @@ def test_several_outputs_at_once():
     [(MLPClassifier, LABELS), (MLPClassifier, INDICATORS), (MLPRegressor, VALUES)],
     ids=["classes", "labels", "values"],
 )
+@pytest.mark.skipif(not has_fit_parameter(MLPClassifier(), "sample_weight"), reason="they take weights from 1.7 on")
 def test_weights_of_examples(theirs, y):
     weights = np.random.default_rng(1).integers(1, 4, len(X)) * 0.7
     options = {**ORDERED, "batch_size": 60, "alpha": 0.4, "solver": "sgd", "learning_rate_init": 0.1}
@@ -580,8 +582,9 @@ def test_a_net_of_ones_own():
 
 
 @compiled
-@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 60)])
-@BOTH
+@pytest.mark.parametrize(
+    ("kind", "weights"), [(MinidlClassifier, np.linspace(0.5, 2, 60)), (MinidlRegressor, None)], ids=["weights", "none"]
+)
 def test_compiled_training_is_the_same(kind, weights):
     found = [
         state(small(kind, batch_size=20, compile=compile).fit(X, target(kind), sample_weight=weights))
