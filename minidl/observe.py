@@ -64,7 +64,10 @@ def observed(
 
 @contextlib.contextmanager
 def restored(*things: Any) -> Iterator[None]:
-    """After the block, these are as before: attributes, lists, dicts, values of arrays, states of generators."""
+    """After the block, these are as before: attributes, lists, dicts, values of arrays, states of generators.
+
+    One block at a time, so that none takes for before what another is changing.
+    """
     undo: list[Callable[[], object]] = []
     seen: set[int] = set()
 
@@ -107,13 +110,14 @@ def restored(*things: Any) -> Iterator[None]:
             state = x.bit_generator.state
             undo.append(lambda: setattr(x.bit_generator, "state", state))
 
-    for thing in (*things, default_generator()):
-        visit(thing)
-    try:
-        yield
-    finally:
-        for action in undo:
-            action()
+    with _ONE_AT_A_TIME:
+        for thing in (*things, default_generator()):
+            visit(thing)
+        try:
+            yield
+        finally:
+            for action in undo:
+                action()
 
 
 def fused(model: Module) -> dict[int, tuple[Module, Module | None]]:

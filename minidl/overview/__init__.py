@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl.nn import Module
-from minidl.overview.observe import arrays_in, watch
+from minidl.observe import arrays_in
+from minidl.overview.observe import watch
 from minidl.overview.table import Summary
 from minidl.tensor import ArrayLike, Tensor
 

@@ -1,15 +1,12 @@
 """A model's forward pass, watched: which layer ran which ops, what these cost, and what they leave behind.
 
-While a model is watched, every op's function and `Module.__call__` are replaced by ones that take notes; both are put
-back in the end, with all that the model has changed in itself.
+What the model changes in itself meanwhile is put back in the end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.nn import Dense, Module, ReLU
+from minidl.nn import Module
+from minidl.observe import arrays_in, fused, observed, restored
 from minidl.overview.flops import JOINT, Cost, cost
-from minidl.overview.restore import restored
-from minidl.tensor import OPS, Array, Tensor
-
-_ONE_AT_A_TIME = threading.RLock()
+from minidl.tensor import Array, Tensor
 
 
 @dataclass
@@ -74,23 +69,15 @@ def layers_of(model: Module) -> list[Layer]:
 
 class _Watcher:
     def __init__(self, layers: list[Layer]) -> None:
-        self.thread = threading.get_ident()
         self.layers = {id(layer.module): layer for layer in layers}
         self.stack = [layers[0]]
         self.failed: Layer | None = None
         self.calls: list[_Call] = []
-        # A Sequential runs a Dense and the ReLU after it as one op, and calls neither.
-        self.fused: dict[int, tuple[Layer, Layer | None]] = {}
-        for layer in layers:
-            siblings = [m for _, m in layer.module.children()]
-            for here, after in zip(siblings, [*siblings[1:], None], strict=False):
-                if isinstance(here, Dense):
-                    relu = self.layers[id(after)] if type(after) is ReLU else None
-                    self.fused.setdefault(id(here.weight.data), (self.layers[id(here)], relu))
+        self.fused = fused(layers[0].module)
 
     def call_module(self, call: Callable[..., Any], module: Module, *args: Any, **kwargs: Any) -> Any:
         layer = self.layers.get(id(module))
-        if layer is None or threading.get_ident() != self.thread:
+        if layer is None:
             return call(module, *args, **kwargs)
         self.stack.append(layer)
         try:
@@ -105,13 +92,12 @@ class _Watcher:
         return result
 
     def run_op(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != self.thread:
-            return function(*args, **kwargs)
         layer, relu = self.stack[-1], None
         bound = inspect.signature(function).bind(*args, **kwargs)  # a wrong call fails here as it would there
         bound.apply_defaults()
         if function.__name__ == "dense_relu":
-            layer, relu = self.fused.get(id(bound.arguments["weight"]), (layer, None))
+            dense, after = self.fused.get(id(bound.arguments["weight"]), (None, None))
+            layer, relu = self.layers.get(id(dense), layer), self.layers.get(id(after))
         try:
             value, gradients = function(*args, **kwargs)
         except Exception:
@@ -134,38 +120,14 @@ class _Watcher:
         return value, gradients
 
 
-@contextlib.contextmanager
-def _watched(watcher: _Watcher) -> Iterator[None]:
-    """Within the block, ops and modules tell the watcher."""
-    call = Module.__call__
-    cells: list[Any] = []
-    op: Any
-    for op in OPS.values():  # where an op, made by `@op`, finds its function: so it is met wherever it is called from
-        cells.append(op.__closure__[op.__code__.co_freevars.index("function")])
-    functions = [cell.cell_contents for cell in cells]
-
-    def call_watched(module: Module, *args: Any, **kwargs: Any) -> Any:
-        return watcher.call_module(call, module, *args, **kwargs)
-
-    try:
-        Module.__call__ = call_watched  # type: ignore[assignment, method-assign]
-        for cell, function in zip(cells, functions, strict=True):
-            cell.cell_contents = functools.wraps(function)(functools.partial(watcher.run_op, function))
-        yield
-    finally:
-        Module.__call__ = call  # type: ignore[method-assign]
-        for cell, function in zip(cells, functions, strict=True):
-            cell.cell_contents = function
-
-
 def watch(model: Module, inputs: tuple[Any, ...]) -> list[Layer]:
     """Run model(*inputs) once and say what was seen of its layers. An error gets the layer's name put before."""
     layers = layers_of(model)
     given = {id(_owner(a)) for a in arrays_in((inputs, [vars(layer.module) for layer in layers]))}
-    with _ONE_AT_A_TIME, restored(model, inputs):
+    with restored(model, inputs):
         watcher = _Watcher(layers)
         try:
-            with _watched(watcher):
+            with observed(watcher.call_module, watcher.run_op):
                 result = model(*inputs)
         except (TypeError, ValueError, IndexError) as error:
             kind = next(k for k in (TypeError, ValueError, IndexError) if isinstance(error, k))
@@ -242,17 +204,3 @@ def _owner(x: Array) -> Any:
     while isinstance(x.base, np.ndarray):
         x = x.base
     return x
-
-
-def arrays_in(x: Any) -> Iterator[Array]:
-    """Arrays, Tensors' too, in this value and in its lists, tuples and dicts, in order."""
-    stack, seen = [x], set[int]()
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Tensor):
-            yield x.data
-        elif isinstance(x, np.ndarray):
-            yield x
-        elif isinstance(x, list | tuple | dict) and id(x) not in seen:
-            seen.add(id(x))
-            stack.extend(reversed(list(x.values() if isinstance(x, dict) else x)))
