@@ -85,3 +85,14 @@ def test_vae(tmp_path):
     assert found
     assert float(found[1]) > -130
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_explaining_a_graph(tmp_path):
+    page = tmp_path / "backprop.html"
+    assert "without accumulation it would be" in run("15_explain.py", str(page))
+    assert page.read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(interpreted(), reason="four nets take minutes where kernels are plain Python")
+def test_a_run_that_is_watched():
+    assert "Nothing wrong was noticed." in run("18_watch_a_run.py")

@@ -178,8 +178,8 @@ class _Report:
 
     def on_train_end(self, run: Run) -> None:
         self.about["stopped"] = run.history.stopped
-        for finding in self.watch.findings if self.watch is not None else ():
-            note(finding.sentence)
+        for sentence in self.watch.sentences if self.watch is not None else ():
+            note(sentence)
         if run.history.stopped is not None and not self.quiet:
             run.say(f"stopped early: {run.history.stopped}")
         self._save(run)
@@ -207,6 +207,6 @@ class _Report:
             self.about["test_accuracy"] = last["test_accuracy"]
         self.about["peak_memory_mib"] = machine.peak_memory()
         if self.watch is not None:
-            self.about["watch"] = [finding.sentence for finding in self.watch.findings]
+            self.about["watch"] = self.watch.sentences
         checkpoint.save_model(self.out, run.model, {**self.about["config"], "epoch": last["epoch"]})
         checkpoint.write_file(self.figures, self.text().encode())
