@@ -2,10 +2,13 @@
 
 import html
 import math
+import os
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,6 +237,20 @@ def test_in_notebooks():
     assert 'sandbox="allow-scripts"' in frame
     source = frame.partition('srcdoc="')[2].partition('"')[0]
     assert html.unescape(source) == page(explanation)
+
+
+def test_the_example_program(tmp_path):
+    program, path = Path(__file__).parent.parent / "examples" / "15_explain.py", tmp_path / "page.html"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(program.parent.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, str(program), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Checked: all 8 gradients agree with finite differences." in done.stdout
+    assert "without accumulation it would be" in done.stdout
+    assert path.read_text("utf-8").startswith("<!doctype html>")
 
 
 def test_the_example_shows_what_it_says():

@@ -456,7 +456,7 @@ function play(on) {
   if (on) {
     if (step === steps.length - 1) go(0);
     const pace = Math.max(60, Math.min(1300, 60000 / steps.length));
-    timer = setInterval(() => { if (step === steps.length - 1) play(false); else go(step + 1, pace > 700); }, pace);
+    timer = setInterval(() => { go(step + 1, pace > 700); if (step === steps.length - 1) play(false); }, pace);
   }
   $("play").classList.toggle("playing", on);
   $("play").setAttribute("aria-label", on ? "Pause" : "Play");
@@ -474,7 +474,12 @@ function setTheme(name) {
   if (groups) { all(); panel(); }
 }
 $("scroll").onscroll = () => requestAnimationFrame(look);
-addEventListener("resize", () => requestAnimationFrame(look));
+let width = innerWidth, sized = 0;
+addEventListener("resize", () => { // not for the height, which a phone's address bar changes all the time
+  requestAnimationFrame(look);
+  clearTimeout(sized);
+  if (innerWidth !== width) sized = setTimeout(() => { width = innerWidth; draw(); fit(0.8); tokens(false); }, 120);
+});
 const hand = (f) => () => { play(false); f(); };
 $("first").onclick = hand(() => go(0));
 $("back").onclick = hand(() => go(step - 1));
@@ -518,7 +523,6 @@ addEventListener("keydown", (e) => {
     e.preventDefault();
   } else if (e.key === "Escape" && on.closest?.("#panel")) groups[chosen].element?.focus();
 });
-narrow.onchange = () => { draw(); all(); fit(0.8); };
 
 // ---- begin
 const wanted = new URLSearchParams(location.hash.slice(1)); // #step=3&node=tanh&mode=order&theme=dark
