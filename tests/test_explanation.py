@@ -54,6 +54,7 @@ def test_what_arrives_adds_up_to_the_gradient(name):
             assert passed.y == entry.number
             assert entry.inputs[passed.slot] == passed.x
             assert passed in explanation.entries[passed.x].arrives
+            assert sum(other.slot == passed.slot for other in entry.passes) == 1
             if passed.derivative is not None and passed.summed is None and entry.shape == passed.gradient.shape:
                 np.testing.assert_allclose(passed.derivative * entry.gradient, passed.gradient, rtol=1e-5, atol=1e-7)
 
@@ -233,6 +234,21 @@ def test_kinks_are_right_on_either_side():
     assert "at a kink in 2" in str(explanation[x].difference)
 
 
+@pytest.mark.parametrize("inside", np.linspace(0, 3.2, 33))
+def test_a_kink_within_the_steps_is_one(inside):
+    x = Tensor([0.25 + inside * 1e-5], requires_grad=True)
+    explanation = explain(ops.sum(ops.abs(x - 0.25) * 3.0 + x * x), check=True)
+    assert explanation.ok
+    assert explanation[x].difference.kink[0] == (0 < inside < 3)
+
+
+@pytest.mark.parametrize("at", [1e-4, 1e-5])
+def test_a_minimum_is_no_kink(at):
+    x = Tensor([at], requires_grad=True)
+    assert explain(ops.sum(ops.square(x)), check=True).ok
+    assert not explain(ops.sum(a_little_off(x) * 1e3), check=True).ok
+
+
 def test_what_cannot_be_repeated_says_so():
     x = Tensor(np.linspace(-1, 1, 8), requires_grad=True)
     dropped = ops.dropout(x, 0.5)
@@ -388,6 +404,7 @@ def test_calls_as_one_would_write_them():
         "x[None, Ellipsis]": x[None, ...],
         "sum(x, axis=(0, 1), keepdims=True)": ops.sum(x, (0, 1), True),
         "mean(x, axis=0)": ops.mean(x, axis=0),
+        "sum(x)": x.sum(),
         "stack([x, x])": ops.stack([x, x]),
         "2.0 - x": 2.0 - x,
         "clip(x, min=0.5)": ops.clip(x, 0.5),
@@ -600,6 +617,8 @@ def test_a_heat_map_shows_means_and_holes():
     assert found.cells[0, 0] == 127
     assert found.cells[2, 9] == -128
     assert (found.cells == 0).sum() == 478
+    last = heat(np.concatenate([x, np.full((1, 10), 12.0)]))  # 97 rows: the last block has one
+    assert (last.cells.shape, last.scale) == ((33, 10), 12)
     vector = heat(np.arange(100.0))
     assert (vector.cells.shape, vector.note) == ((10, 10), "10 in a row")
     tiles = heat(np.ones((64, 3, 3)))

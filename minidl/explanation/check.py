@@ -24,7 +24,7 @@ SAMPLE = 12  # of a larger one, so many
 STEP = 1e-5
 WEIGHTS = (3 / 4, -3 / 20, 1 / 60)  # f′ ≈ Σ wᵢ (f(x + ih) − f(x − ih)) / h, exact up to the sixth degree
 RELATIVE = {4: 1e-4, 8: 1e-6}  # of the largest difference, by the size of the gradient's numbers
-ABSOLUTE = {4: 1e-5, 8: 1e-8}  # of the largest gradient that arrives at a result, from which this one was computed
+ABSOLUTE = {4: 1e-5, 8: 1e-9}  # of the largest gradient that arrives at a result, from which this one was computed
 
 
 @dataclass(eq=False)
@@ -140,18 +140,21 @@ class _Replay:
             where = where[:0]
         base = self.values[t]
         flat = gradient.reshape(-1)[where]
-        expected, left, right = (np.zeros(len(where)) for _ in range(3))
+        expected, left, right, sharp = (np.zeros(len(where)) for _ in range(4))
         for k, position in enumerate(where):
-            expected[k], left[k], right[k] = self._slopes(t, base, int(position), after)
+            expected[k], left[k], right[k], sharp[k] = self._slopes(t, base, int(position), after)
         size = gradient.dtype.itemsize
         tolerance = RELATIVE[size] * _largest(expected) + ABSOLUTE[size] * scale
         off = _distance(flat.astype(np.float64), expected) > tolerance
         low, high = np.minimum(left, right) - tolerance, np.maximum(left, right) + tolerance
-        kink = off & (flat >= low) & (flat <= high)
+        kink = off & (sharp > 0) & (flat >= low) & (flat <= high)
         return Difference(where, flat, expected, kink, off & ~kink, gradient.size, reason)
 
-    def _slopes(self, t: Tensor, base: Array, position: int, after: list[Tensor]) -> tuple[float, float, float]:
-        """The central difference of sixth order, and the slopes to the left and to the right within its reach."""
+    def _slopes(self, t: Tensor, base: Array, position: int, after: list[Tensor]) -> tuple[float, float, float, bool]:
+        """The central difference of sixth order, the slopes to the left and right within its reach, and if it has a kink.
+
+        Where the function is smooth, the slopes to both sides differ in proportion to the distance looked at.
+        """
         value = float(base.reshape(-1)[position])
         step = STEP * max(1.0, abs(value)) if np.isfinite(value) else STEP
 
@@ -166,7 +169,9 @@ class _Replay:
         above, below = ([loss(sign * i) for i in (1, 2, 3)] for sign in (1, -1))
         centre = float(self.values[self.root].reshape(()))
         slope = sum(w * (a - b) for w, a, b in zip(WEIGHTS, above, below, strict=True)) / step
-        return slope, (centre - below[2]) / (3 * step), (above[2] - centre) / (3 * step)
+        bends = [(a + b - 2 * centre) / i for i, (a, b) in enumerate(zip(above, below, strict=True), 1)]
+        sharp = any(abs(bends[i] - (i + 1) * bends[0]) > 0.1 * abs(bends[i]) for i in (1, 2))
+        return slope, (centre - below[2]) / (3 * step), (above[2] - centre) / (3 * step), sharp
 
 
 def _largest(x: Array) -> float:
