@@ -151,7 +151,7 @@ class _Replay:
         return Difference(where, flat, expected, kink, off & ~kink, gradient.size, reason)
 
     def _slopes(self, t: Tensor, base: Array, position: int, after: list[Tensor]) -> tuple[float, float, float, bool]:
-        """The central difference of sixth order, the slopes to the left and right within its reach, and if it has a kink.
+        """The central difference of sixth order, the slopes to the left and right of it, and whether there is a kink.
 
         Where the function is smooth, the slopes to both sides differ in proportion to the distance looked at.
         """
