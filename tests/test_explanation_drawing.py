@@ -142,12 +142,17 @@ def test_svg(name):
 
 
 def test_svg_shows_numbers_and_colours():
-    x = Tensor(np.array([1.0, -2.0, 0.0, np.nan]), requires_grad=True)
+    x = Tensor(np.array([1.0, -2.0, 2.0, 0.0, np.nan]), requires_grad=True)
     k = Tensor(-0.12345678, requires_grad=True)
-    text = explain(ops.sum(x * k)).svg()
-    assert ">−0.1235<" in text
-    assert "#8c510a" in text
-    assert "#963c96" in text
+    root = ET.fromstring(explain(ops.sum(x * k)).svg())
+    assert "−0.1235" in [t.text for t in root.iter(f"{SVG}text")]
+    card = next(g for g in root.iter(f"{SVG}g") if g.findtext(f"{SVG}title") == "x")
+    colours = [rect.get("fill") for rect in card.findall(f"{SVG}rect")]
+    assert colours[2:6] == ["#8c510a", "#01665e", "#f5f3ee", "#963c96"]  # the least, the most, 0, NaN
+    red, green, blue = (int(colours[1][i : i + 2], 16) for i in (1, 3, 5))  # half of the most
+    assert 1 < red < 245
+    assert 102 < green < 243
+    assert 94 < blue < 238
 
 
 def test_names_in_pictures_are_text():
