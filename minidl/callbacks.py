@@ -22,6 +22,7 @@ from minidl.tensor import Array
 
 FilePath = str | os.PathLike[str]
 MODES = {"min": -1.0, "max": 1.0}
+LOWER = ("mse", "rmse", "mae", "median_absolute_error", "max_error", "ece", "brier", "log_loss")  # is better
 
 
 class _Best:
@@ -40,9 +41,6 @@ class _Best:
             return False
         self.value = found
         return True
-
-
-LOWER = ("loss", "mse", "rmse", "mae", "ece", "log_loss", "brier", "max_error", "seconds")
 
 
 class EarlyStopping:
