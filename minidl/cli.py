@@ -5,6 +5,7 @@ Exit codes: 0, 1 (it failed), 2 (it was called wrongly), 130 (interrupted; what 
 
 import argparse
 import contextlib
+import difflib
 import math
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from minidl import machine, models, optim
 from minidl.commands import explain, report, search, settings, shared, tools, use
@@ -143,11 +145,21 @@ def _html(text: str) -> Path:
     return Path(text)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says which choice was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
+
+
 def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """The parser, and that of `train`."""
-    parser = argparse.ArgumentParser(
-        prog="minidl", description="Train small neural networks on the CPU.", allow_abbrev=False
-    )
+    parser = _Parser(prog="minidl", description="Train small neural networks on the CPU.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"minidl {machine.__version__}")
     added = parser.add_subparsers(metavar="command", required=True)
 

@@ -203,6 +203,7 @@ def test_wrong_usage(arguments):
     run = minidl_(*arguments, code=2)
     assert run.stdout == ""
     assert "usage: minidl" in run.stderr
+    assert ("did you mean 'train'?" in run.stderr) == (arguments == ("trian",))
 
 
 def test_help_and_version():

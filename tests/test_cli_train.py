@@ -99,7 +99,8 @@ def test_what_is_given_here_comes_before_the_file(run):
         ("[lr]\na = 1", "expected a value or a list for 'lr'"),
         ("epochs: 3", "expected TOML"),
         ("resume = 'x'", "found 'resume'"),
-        ("model = 'lenett'", "choose from"),
+        ("model = 'lenett'", "did you mean 'lenet'?"),
+        ("schedule = 'cosin'", "did you mean 'cosine'?"),
         ("\udcff", "expected TOML"),
     ],
 )
