@@ -22,7 +22,10 @@ from hypothesis import strategies as st
 
 import minidl
 from minidl import cli, search
+from minidl.checkpoint import CheckpointError, load_checkpoint
 from minidl.commands import search_space
+from minidl.commands.search import Accuracy
+from minidl.jit import interpreted
 from minidl.random import default_generator
 from minidl.search import Choice, Integers, LogUniform, Results, Row, SearchError, Uniform, driver, workers
 from minidl.search.space import draw
@@ -467,6 +470,11 @@ def quality(trial):
     return draw(search.as_space({"x": Uniform(0, 1)}), 5, trial.number)[0]["x"]
 
 
+def test_of_equals_halving_keeps_the_first():
+    results = search.successive_halving(lambda trial: 1.0, {"x": [1, 2]}, budgets=(1, 2), eta=3, trials=7)
+    assert [row.budget for row in results.rows] == [2, 2, 1, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize("seconds", [None, 1e6])
 def test_halving_gives_more_to_the_best(direction, seconds):
@@ -511,7 +519,7 @@ def test_halving_passes_over_what_failed_and_ends_a_race_of_failures():
 
     results = search.successive_halving(objective, {"x": [1, 2]}, budgets=(1, 2, 4), eta=2, trials=8)
     found = [(row.budget, row.value) for row in results.rows]
-    assert found[:4] == [(4, 1.0), (1, None), (2, None), (1, None)]  # of equals, the first
+    assert found[:4] == [(4, 1.0), (1, None), (2, None), (1, None)]
     assert found[4:] == [(1, None)] * 4
 
 
@@ -580,8 +588,10 @@ def test_optuna_searches_the_same_space(tmp_path):
     longer = search.optuna_search(objectives.peak, space, path=path, resume=True, **{**options, "trials": 30})
     assert told(longer)[:25] == told(results)
     assert [row.trial for row in longer.rows] == list(range(30))
-    again = [row.settings["lr"] for row in longer.rows]
-    assert len({*again}) == 30
+    path = tmp_path / "short"
+    search.optuna_search(objectives.peak, SPACE, path=path, trials=4)
+    longer = search.optuna_search(objectives.peak, SPACE, path=path, trials=8, resume=True)
+    assert len({row.settings["lr"] for row in longer.rows}) == 8  # the first are drawn, and not the same ones again
 
 
 def test_optuna_is_told_of_failures():
@@ -693,10 +703,10 @@ def minidl_(*arguments, code=0, cwd=None):
     return run
 
 
-SMALL = """
-lr = {log_uniform = [1e-3, 1e-1]}
-hidden = {choice = [[3, 2]]}
-batch-size = [400, 500]
+SMALL = f"""
+lr = {{log_uniform = [1e-2, 1e-1]}}
+hidden = {{choice = [{[2] if interpreted() else [32]}]}}
+batch-size = [100, 200]
 schedule = ["cosine", "step"]
 epochs = 3
 """
@@ -713,7 +723,10 @@ def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     results = json.loads(Path("found", "results.json").read_text("utf-8"))
     best, default = results["best"], results["default"]
     assert default["trial"] == 0
-    assert default["settings"] | {"lr": 1e-3, "hidden": [3, 2], "batch_size": 128} == default["settings"]
+    assert (
+        default["settings"] | {"lr": 1e-3, "hidden": default["settings"]["hidden"], "batch_size": 128}
+        == default["settings"]
+    )
     assert best["budget"] == default["budget"] == 3 * 1293  # images
     assert last == f"best {100 * best['value']:.2f} % (trial {best['trial']}), default {100 * default['value']:.2f} %"
     assert "trial 0: validation accuracy" in run.stderr
@@ -737,6 +750,26 @@ def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     ):
         assert cli.main([*command, "--out", "found", "--quiet", *arguments]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_trial_of_the_command_goes_on_from_its_checkpoint(tmp_path):
+    defaults = {"model": "mlp", "hidden": [2], "epochs": 2, "batch_size": 400, "optimizer": "sgd", "lr": 0.1}
+    defaults |= {"weight_decay": None, "schedule": "cosine", "clip_norm": None, "augment": [], "standardize": True}
+    objective = Accuracy(defaults, None)
+    settings = {"dataset": "digits", "val_split": 0.1, "seed": 2}
+
+    def trial(name, budget):
+        return search.Trial(0, settings, 7, budget, str(tmp_path / name))
+
+    whole = objective(trial("whole", None))
+    assert os.listdir(tmp_path) == []  # nobody will ask for more
+    for budget, steps in ((1, 1), (801, 2), (2000, 5)):
+        objective(trial("parts", budget))
+        assert load_checkpoint(tmp_path / "parts").state["counters"]["step"] == steps
+    assert objective(trial("parts", 2586)) == whole
+    (tmp_path / "parts").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="parts"):
+        objective(trial("parts", 2586))
 
 
 def test_the_printed_space_is_the_default_one(tmp_path, capsys):
