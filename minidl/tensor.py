@@ -1,7 +1,6 @@
 """The engine: a Tensor remembers how it was computed, and `backward` walks that record in reverse.
 
-An op is a function of arrays that returns its value and, for each input, the function that carries a
-gradient back:
+An op is a function of arrays that returns its value and, for each input, the function that carries a gradient back:
 
     @op
     def multiply(a, b):
@@ -19,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
 
 OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_INNER = tuple(__file__.removesuffix("tensor.py") + part for part in ("tensor.py", "nn", "ops"))  # not the user's code
+_INNER = {__file__, *(os.path.join(d, f) for p in ("nn", "ops") for d, _, fs in os.walk(__file__[:-9] + p) for f in fs)}
 _MODE = type("_Mode", (threading.local,), {"paused": 0})()  # in how many no_grad blocks this thread is
 
 
@@ -54,10 +54,10 @@ class Node:
 
     def __init__(self, function: Any, args: Any, kwargs: Any, inputs: list[Tensor], gradients: list[Gradient]) -> None:
         self.op, self.inputs, self.gradients = function.__name__, inputs, gradients
-        self.function, self.args, self.kwargs = function, args, kwargs
+        self.function, self.args, self.kwargs = function, args, kwargs or None
         frame: Any = sys._getframe(2)
-        while frame.f_code.co_filename.startswith(_INNER) and frame.f_back:
-            frame = frame.f_back
+        while frame.f_code.co_filename in _INNER and (caller := frame.f_back):
+            frame = caller  # out of the engine, the layers and the ops, to the user's program
         self.code, self.at = frame.f_code, frame.f_lasti  # a frame would keep its variables alive
 
 

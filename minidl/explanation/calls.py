@@ -63,7 +63,7 @@ def operands(node: Any) -> list[Any]:
 
     Only the inputs that need a gradient, where the call no longer shows them: a list in it was changed since.
     """
-    found = [x for x in _flat((*node.args, *node.kwargs.values())) if isinstance(x, Tensor | np.ndarray)]
+    found = [x for x in _flat((*node.args, *(node.kwargs or {}).values())) if isinstance(x, Tensor | np.ndarray)]
     rest = iter(found)
     return found if all(any(x is y for y in rest) for x in node.inputs) else list(node.inputs)
 
@@ -71,7 +71,7 @@ def operands(node: Any) -> list[Any]:
 def roles(node: Any) -> list[tuple[str, list[Any]]]:
     """The parameters of the op that got Tensors or arrays, by name, and those: what the formula's letters mean."""
     try:
-        bound = inspect.signature(node.function).bind(*node.args, **node.kwargs).arguments
+        bound = inspect.signature(node.function).bind(*node.args, **(node.kwargs or {})).arguments
     except (TypeError, ValueError):
         return []
     found = []
@@ -111,7 +111,7 @@ def call(node: Any, names: dict[int, str]) -> str:
             parts.append(written(value))
         elif known.default is not value and repr(known.default) != repr(value):
             parts.append(f"{known.name}={written(value)}")
-    return f"{node.op}({', '.join(parts + [f'{k}={written(v)}' for k, v in node.kwargs.items()])})"
+    return f"{node.op}({', '.join(parts + [f'{k}={written(v)}' for k, v in (node.kwargs or {}).items()])})"
 
 
 def _index(value: slice) -> str:

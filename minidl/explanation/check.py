@@ -188,7 +188,7 @@ def _chosen(gradient: Array) -> Array:
 
 def _call(node: Any, narrow: bool) -> Callable[[dict[Tensor, Array]], Array]:
     """values → the node's value for these values of its inputs; as it was recorded if `narrow`, else in float64."""
-    kwargs = {name: _constant(value, narrow) for name, value in node.kwargs.items()}
+    kwargs = {name: _constant(value, narrow) for name, value in (node.kwargs or {}).items()}
     constants = [_constant(value, narrow) for value in node.args]
 
     def run(values: dict[Tensor, Array]) -> Array:
