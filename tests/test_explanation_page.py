@@ -164,6 +164,8 @@ def test_the_wrong_numbers_are_those_of_the_faults(name, said, explained):
             if entry.kind != "constant":
                 same(shown["tensors"][entry.name]["gradient"], fault.gradients[entry.number])
                 assert shown["tensors"][entry.name]["wrong"] == (entry.number in fault.wrong)
+            for (_, numbers), passed in zip(shown["tensors"][entry.name]["passes"], entry.passes, strict=True):
+                same(numbers, fault.passed[entry.number, passed.slot])
     right = said[name]["faults"]["right"]
     assert right["hidden"]
     assert {n: t["gradient"] for n, t in right["tensors"].items()} == {
