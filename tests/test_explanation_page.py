@@ -174,6 +174,21 @@ def test_the_wrong_numbers_are_those_of_the_faults(name, said, explained):
 
 
 @needs_browser
+@pytest.mark.parametrize("name", ["scalar", "meeting"])
+def test_the_chain_rule_in_numbers(name, said, explained):
+    explanation = explained[name][1]
+    for kind in ("right", *explanation.faults):
+        for entry in explanation:
+            used = explanation.faults[kind].used.get(entry.number) if kind in explanation.faults else entry.gradient
+            expected = [(float(used), float(p.derivative)) for p in entry.passes]
+            shown = [
+                e.removesuffix(" =").split(" · ")
+                for e in said[name]["faults"][kind]["tensors"][entry.name]["equations"]
+            ]
+            assert [(float(a), float(b)) for a, b in shown] == expected
+
+
+@needs_browser
 @pytest.mark.parametrize("name", [*GRAPHS, "evil", "wide " * 3, "cut by module", "cut by depth"])
 def test_no_error_and_no_request(name, said):
     assert said[name]["errors"] == []

@@ -17,6 +17,13 @@ def scalar() -> Made:
     return ops.tanh(x * w + b), None
 
 
+def meeting() -> Made:
+    """Numbers, one of which goes two ways and meets itself again: nothing may be left out."""
+    x, w = Tensor(1.5, requires_grad=True), Tensor(-0.5, requires_grad=True)
+    a = x * w
+    return a + ops.tanh(a), None
+
+
 def two_layers() -> Made:
     """A two-layer net on three points."""
     x = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
@@ -87,7 +94,18 @@ def attention() -> Made:
 
 GRAPHS: dict[str, Callable[[], Made]] = {
     f.__name__: f
-    for f in (scalar, two_layers, shared, broadcasting, convolution, classifier, lstm_step, lstm_layer, attention)
+    for f in (
+        scalar,
+        meeting,
+        two_layers,
+        shared,
+        broadcasting,
+        convolution,
+        classifier,
+        lstm_step,
+        lstm_layer,
+        attention,
+    )
 }
 
 

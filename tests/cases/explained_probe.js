@@ -34,6 +34,7 @@ function look() { // at every tensor, one after the other
     found[name] = {
       value: read(section("Value")), gradient: read($("gradient")), label: node.getAttribute("aria-label"), wrong: node.classList.contains("wrong"),
       code: document.querySelector("#panel .code code")?.textContent, mark: document.querySelector("#panel mark")?.textContent, file: document.querySelector("#panel .code small")?.textContent,
+      equations: [...document.querySelectorAll("#panel .eq > .num:first-child")].map((e) => e.textContent),
       formula: document.querySelector("#panel .formula")?.textContent, check: [...document.querySelectorAll("#panel .check tbody tr")].map((r) => [...r.children].map((c) => c.textContent)),
       passes: [...document.querySelectorAll("#panel .pass")].map((p) => [p.querySelector(".link, .num").textContent, lastNumbers(p)]),
     };
