@@ -79,7 +79,9 @@ class Loader:
         floats = not as_bytes and first.dtype == np.float32 and first.ndim == 4
         if given and not floats and not as_bytes:
             found = ", ".join(f"{a.dtype} {a.shape}" for a in self.arrays)
-            raise ValueError(f"Loader: expected images to apply mean and std to, found {found}")
+            raise ValueError(
+                f"Loader: expected uint8 images or float32 ones (N, C, H, W) to apply mean and std to, found {found}"
+            )
         self.augment, self.mixup = (None, None) if augment is None else _transformations(augment, self.arrays)
         self.affine = [_affine(a, mean, std, 255) if _are_images(a) else None for a in self.arrays]
         self.afterwards: tuple[Array, Array] | None = None  # mean and std, where they are not part of gathering
