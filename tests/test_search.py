@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import minidl
 from minidl import cli, search
 from minidl.checkpoint import CheckpointError, load_checkpoint
+from minidl.commands import search as the_command
 from minidl.commands import search_space
 from minidl.commands.search import Accuracy
 from minidl.jit import interpreted
@@ -293,9 +294,9 @@ def test_an_objective_that_workers_do_not_find_is_an_error_that_says_so(tmp_path
         "search.random_search(f, {'x': [1, 2]}, trials=2, workers=1)\n"
     )
     (tmp_path / "program.py").write_text(text, "utf-8")
-    for command in (["program.py"], ["-c", text]):
+    for arguments in (["program.py"], ["-c", text]):
         run = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+            [sys.executable, *arguments], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
         )
         assert run.returncode == 1
         last = run.stderr.splitlines()[-1]
@@ -546,6 +547,8 @@ def test_a_trial_finds_its_checkpoint_again(tmp_path):
         return objective(trial)
 
     left.clear()
+    (tmp_path / "cut.checkpoints").mkdir()
+    (tmp_path / "cut.checkpoints" / "0.safetensors").write_text("another search's")
     search.successive_halving(killed, {"x": Uniform(0, 1)}, path=tmp_path / "cut", **options)
     assert sorted(os.listdir(tmp_path / "cut.checkpoints")) == ["4.safetensors"]
     search.successive_halving(objective, {"x": Uniform(0, 1)}, path=tmp_path / "cut", resume=True, **options)
@@ -715,8 +718,8 @@ epochs = 3
 def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("space.toml").write_text(SMALL, "utf-8")
-    command = ["search", "--dataset", "digits", "--space", "space.toml", "--trials", "7", "--workers", "1"]
-    run = minidl_(*command, "--out", "found", "--plot", "found.png", cwd=tmp_path)
+    base = ["search", "--dataset", "digits", "--space", "space.toml", "--trials", "7", "--workers", "1"]
+    run = minidl_(*base, "--out", "found", "--plot", "found.png", cwd=tmp_path)
     head, *rows, last = run.stdout.splitlines()
     assert head.split() == ["trial", "value", "budget", "lr", "batch_size", "schedule"]
     assert len(rows) == 7
@@ -740,7 +743,7 @@ def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     assert trained["epochs"][-1]["val_accuracy"] == best["value"]  # the very same model
     # Once more: what there is is not searched again.
     capsys.readouterr()
-    assert cli.main([*command, "--out", "found", "--resume", "--json", "--quiet"]) == 0
+    assert cli.main([*base, "--out", "found", "--resume", "--json", "--quiet"]) == 0
     out, error = capsys.readouterr()
     assert (json.loads(out), error) == (results, "")
     for arguments, told in (
@@ -748,12 +751,12 @@ def test_search_finds_settings_that_train_takes(tmp_path, capsys, monkeypatch):
         (["--resume", "--seed", "1"], "expected a search with seed 1, found one with 0"),
         (["--resume", "--method", "random"], "expected a search with method"),
     ):
-        assert cli.main([*command, "--out", "found", "--quiet", *arguments]) == 1
+        assert cli.main([*base, "--out", "found", "--quiet", *arguments]) == 1
         assert told in capsys.readouterr().err
 
 
 def test_a_trial_of_the_command_goes_on_from_its_checkpoint(tmp_path):
-    defaults = {"model": "mlp", "hidden": [2], "epochs": 2, "batch_size": 400, "optimizer": "sgd", "lr": 0.1}
+    defaults = {"model": "mlp", "hidden": [8], "epochs": 2, "batch_size": 400, "optimizer": "sgd", "lr": 0.1}
     defaults |= {"weight_decay": None, "schedule": "cosine", "clip_norm": None, "augment": [], "standardize": True}
     objective = Accuracy(defaults, None)
     settings = {"dataset": "digits", "val_split": 0.1, "seed": 2}
@@ -764,7 +767,10 @@ def test_a_trial_of_the_command_goes_on_from_its_checkpoint(tmp_path):
     whole = objective(trial("whole", None))
     assert os.listdir(tmp_path) == []  # nobody will ask for more
     for budget, steps in ((1, 1), (801, 2), (2000, 5)):
-        objective(trial("parts", budget))
+        value = objective(trial("parts", budget))
+        before = (tmp_path / "parts").read_bytes()
+        assert objective(trial("parts", budget)) == value  # as after a kill between the checkpoint and the row
+        assert (tmp_path / "parts").read_bytes() == before
         assert load_checkpoint(tmp_path / "parts").state["counters"]["step"] == steps
     assert objective(trial("parts", 2586)) == whole
     (tmp_path / "parts").write_bytes(b"damaged")
@@ -789,10 +795,27 @@ def test_each_search_has_trial_0_at_the_default(tmp_path, capsys):
     for method in ("random", "optuna"):
         if method == "optuna":
             pytest.importorskip("optuna", reason="Optuna is not installed")
-        command = ["search", "--dataset", "digits", "--space", str(path), "--trials", "1", "--workers", "1", "--json"]
-        assert cli.main([*command, "--method", method, "--out", str(tmp_path / method), "--quiet"]) == 0
+        base = ["search", "--dataset", "digits", "--space", str(path), "--trials", "1", "--workers", "1", "--json"]
+        assert cli.main([*base, "--method", method, "--out", str(tmp_path / method), "--quiet"]) == 0
         found = json.loads(capsys.readouterr().out)["best"]["settings"]
         assert found | {"lr": 0.05, "hidden": [2], "optimizer": "sgd", "seed": 0, "dataset": "digits"} == found
+
+
+@pytest.mark.parametrize("ended", [0, 3])
+def test_an_interrupted_search_tells_what_it_has_and_how_to_go_on(tmp_path, capsys, monkeypatch, ended):
+    def objective(self, trial):
+        if trial.number == ended:
+            raise KeyboardInterrupt
+        return 0.5
+
+    monkeypatch.setattr(Accuracy, "__call__", objective)
+    monkeypatch.setitem(the_command.METHODS, "random", lambda *a, workers, **k: search.random_search(*a, **k))
+    out = tmp_path / "out"
+    assert cli.main(["search", "--dataset", "digits", "--method", "random", "--trials", "5", "--out", str(out)]) == 130
+    told, error = capsys.readouterr()
+    assert len(told.splitlines()) == (5 if ended else 0)
+    assert (out / "best.toml").exists() == (ended > 0)
+    assert error.splitlines()[-1].endswith(f"interrupted; to go on: the same command with --resume (--out {out})")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from minidl.commands import search_space
 from minidl.commands.settings import as_toml
 from minidl.commands.shared import CLASSES, data_to_train_on, use_threads
 from minidl.commands.train import AUGMENTATIONS, RATES, _optimizer
+from minidl.evaluation import evaluate
 from minidl.jit import get_num_threads
 from minidl.optim import SCHEDULES
 from minidl.random import manual_seed
@@ -100,9 +101,13 @@ def run_search(arguments: argparse.Namespace) -> None:
         raise Failure(str(error)) from error
     except FileExistsError as error:
         raise Failure(f"{arguments.out} holds a search already: --resume it, or name another --out") from error
-    _tell(arguments, found)
-    if found.stopped == "interrupted":
-        raise KeyboardInterrupt
+    if found.stopped != "interrupted":
+        _tell(arguments, found)
+        return
+    if found.ranked():
+        _tell(arguments, found)
+    note(f"interrupted; to go on: the same command with --resume (--out {arguments.out})")
+    raise KeyboardInterrupt
 
 
 def _tell(arguments: argparse.Namespace, found: search.Results) -> None:
@@ -180,16 +185,19 @@ class Accuracy:
         # That of the whole training, of which a small budget sees the beginning.
         schedule = asked["schedule"] and SCHEDULES[asked["schedule"]](optimizer, total, len(loader))
 
-        pause: list[Any] = []
+        validation = data.Loader(held, batch_size=1000, **standard)
+        pause = None
         if trial.budget is not None and trial.budget < total * len(train):
-            pause = [_Pause(max(1, trial.budget // asked["batch_size"]), trial.checkpoint)]
+            pause = _Pause(max(1, trial.budget // asked["batch_size"]), trial.checkpoint)
         with np.errstate(all="ignore"):  # what diverges is told by its row
             history = fit(
-                model, loader, data.Loader(held, batch_size=1000, **standard), epochs=total,
-                optimizer=optimizer, schedule=schedule, metrics=["accuracy"], callbacks=pause,
+                model, loader, validation, epochs=total, optimizer=optimizer, schedule=schedule,
+                metrics=["accuracy"], callbacks=[] if pause is None else [pause],
                 clip_norm=asked["clip_norm"], compile=False, verbose=False,
                 resume=trial.checkpoint if Path(trial.checkpoint).exists() else None,
             )  # fmt: skip
+            if pause is not None and pause.there_already:
+                return evaluate(model, validation, metrics=["accuracy"])["accuracy"]
         return float(history["val_accuracy"][-1])
 
 
@@ -197,12 +205,17 @@ class _Pause:
     """End a run after so many steps, and leave a checkpoint from which it goes on as if it had not ended."""
 
     def __init__(self, step: int, path: str) -> None:
-        self.step, self.path = step, path
+        self.step, self.path, self.there_already = step, path, False
+
+    def on_train_begin(self, run: Run) -> None:
+        if run.step >= self.step:  # it has been here, but the search was killed before it could tell
+            self.there_already = True
+            run.stop("it has had all that it may for now")
 
     def on_step_end(self, run: Run) -> None:
         if run.step == self.step:
             run.save(self.path)
-            run.stop("all that this trial may have for now")
+            run.stop("it has had all that it may for now")
 
 
 @functools.cache

@@ -80,7 +80,7 @@ class Search:
         stopped = "interrupted"
         with (
             contextlib.closing(Journal(self.path, header, self.resume)) as journal,
-            _directory(self.path) as places,
+            _directory(self.path, fresh=not journal.rows) as places,
         ):
             plan.begin(journal.rows)
 
@@ -120,13 +120,18 @@ def _place(places: Path, number: int) -> Path:
 
 
 @contextlib.contextmanager
-def _directory(path: FilePath | None) -> Iterator[Path]:
-    """Where trials may keep their checkpoints: beside the search's file, if it has one, until all is done."""
+def _directory(path: FilePath | None, fresh: bool) -> Iterator[Path]:
+    """Where trials may keep their checkpoints: beside the search's file, if it has one, until all is done.
+
+    fresh    the search begins: what is there is another's
+    """
     if path is None:
         with tempfile.TemporaryDirectory(prefix="minidl-search-", ignore_cleanup_errors=True) as made:
             yield Path(made)
         return
     places = Path(f"{os.fspath(path)}.checkpoints")
+    if fresh:
+        shutil.rmtree(places, ignore_errors=True)
     places.mkdir(exist_ok=True)
     yield places
     with contextlib.suppress(OSError):  # not empty: the search may go on

@@ -20,8 +20,9 @@ class Trial(Mapping[str, Any]):
     settings     name → value, as a dict
     seed         depends on the search's seed and the number alone; minidl's default generator starts from it
     budget       how much may be spent (epochs, examples, …), where the method says; else None
-    checkpoint   a path that is this trial's own while the search may call for it again: with a larger budget, or after
-                 the search was killed. An objective that leaves its state there can go on from it (it need not)
+    checkpoint   a path that is this trial's own while the search may call for it again: with a larger budget, or with
+                 the same if the search was killed before it had the value. An objective that leaves its state there
+                 can go on from it; it need not
     """
 
     number: int
