@@ -7,6 +7,7 @@ import pytest
 
 import minidl
 from minidl import models, nn, ops, optim
+from minidl.jit import interpreted
 from minidl.models import MODELS, build
 
 OPTIONS = {"mlp": {"hidden": (9,)}, "lenet": {}, "resnet": {}, "lstm": {"hidden": 12}}
@@ -28,6 +29,7 @@ def test_every_model_gives_finite_logits_of_every_size(name, shape):
     assert len({*map(tuple, logits.round(6))}) == 6  # it looks at the image
 
 
+@pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT: convolutions as plain Python take minutes to learn")
 @every_model
 def test_every_model_learns_and_compiles_to_the_same_bits(name):
     def losses(compiled):
