@@ -18,7 +18,7 @@ from minidl import checkpoint, data, models, search
 from minidl.commands import search_space
 from minidl.commands.settings import as_toml
 from minidl.commands.shared import CLASSES, data_to_train_on, use_threads
-from minidl.commands.train import AUGMENTATIONS, RATES, _optimizer
+from minidl.commands.train import AUGMENTATIONS, RATES, make_optimizer
 from minidl.evaluation import evaluate
 from minidl.jit import get_num_threads
 from minidl.optim import SCHEDULES
@@ -176,7 +176,7 @@ class Accuracy:
         options = {"hidden": asked["hidden"]} if asked["model"] == "mlp" else {}
         model = models.build(asked["model"], train.x.shape[1:], CLASSES, **options)
         rate = asked["lr"] or RATES[asked["optimizer"]]
-        optimizer = _optimizer(asked["optimizer"], model, rate, asked["weight_decay"])
+        optimizer = make_optimizer(asked["optimizer"], model, rate, asked["weight_decay"])
         standard: dict[str, Any] = {}
         if asked["standardize"]:
             standard = dict(zip(("mean", "std"), data.mean_std(train.x), strict=True))

@@ -52,7 +52,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     shape = train.x.shape[1:]
     options = {"hidden": arguments.hidden} if arguments.model == "mlp" else {}
     model = models.build(arguments.model, shape, CLASSES, **options)
-    optimizer = _optimizer(arguments.optimizer, model, asked["lr"], arguments.weight_decay)
+    optimizer = make_optimizer(arguments.optimizer, model, asked["lr"], arguments.weight_decay)
     share = arguments.val_split or (HELD_OUT if arguments.early_stop else 0)
     held_name, held = "test", test
     if share:
@@ -126,7 +126,7 @@ def _check_outputs(directory: Path | None, *paths: Path) -> None:
             raise Failure(f"--out: cannot write {path} ({reason(error)})") from error
 
 
-def _optimizer(name: str, model: nn.Module, rate: float, weight_decay: float | None) -> optim.Optimizer:
+def make_optimizer(name: str, model: nn.Module, rate: float, weight_decay: float | None) -> optim.Optimizer:
     kind: Any = OPTIMIZERS[name]
     options = {"momentum": 0.9} if name == "sgd" else {}
     if weight_decay is not None:
