@@ -717,7 +717,7 @@ def test_a_compiled_epoch_standardises_floats() -> None:
         (lambda: list(Loader(BYTES, LABELS, augment=augment.Mixup(3))), ValueError, "labels from 0 to 2, found 0 to 3"),
         (lambda: Loader(BYTES, augment=STEPS, mean=[1, 2, 3]), ValueError, r"each of 2 channels, found \(3,\)"),
         (lambda: Loader(BYTES.astype(F32), std=0), ValueError, "std > 0"),
-        (lambda: Loader(BYTES.astype(float), std=2), ValueError, "images to apply mean and std to, found float64"),
+        (lambda: Loader(BYTES.astype(float), std=2), ValueError, "ones .* to apply mean and std to, found float64"),
         (lambda: list(Loader(BYTES, augment=lambda x, g: x[:3])), ValueError, "expected 20 images .* found 3"),
     ],
 )  # fmt: skip
