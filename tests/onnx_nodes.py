@@ -175,9 +175,7 @@ def dropout(a: Any, x: Any, ratio: Any = None, training: Any = False) -> Any:
 
 def class_loss(loss: Any) -> Any:
     def adapter(a: Any, x: Any, labels: Any, weight: Any = None) -> Any:
-        rows = ops.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
-        y = loss(rows, labels.reshape(-1), weight, a.get("ignore_index", -100), a.get("reduction", "mean"))
-        return y.reshape(labels.shape) if y.ndim else y
+        return loss(x, labels, weight, a.get("ignore_index", -100), a.get("reduction", "mean"))
 
     return adapter
 

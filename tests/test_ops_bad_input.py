@@ -189,9 +189,29 @@ TABLE = [
                     lambda f=fn: f(Z, LABELS[:, None]),
                 ),
                 (V, rf"^{n}: expected labels of shape \(4,\).*found shape \(\)", lambda f=fn: f(Z, 1)),
-                (V, rf"^{n}: expected l\w+ \(N, C\), found shape \(3,\)", lambda f=fn: f(Z[0], 1)),
-                (V, rf"^{n}: expected l\w+ \(N, C\), found shape \(4, 3, 1\)", lambda f=fn: f(Z[:, :, None], LABELS)),
-                (V, rf"^{n}: expected l\w+ \(N, C\), found shape \(4, 0\)", lambda f=fn: f(Z[:, :0], LABELS)),
+                (V, rf"^{n}: expected labels of shape \(\).*found shape \(1,\)", lambda f=fn: f(Z[0], [1])),
+                (
+                    V,
+                    rf"^{n}: expected labels of shape \(4, 1\).*found shape \(4,\)",
+                    lambda f=fn: f(Z[:, :, None], LABELS),
+                ),
+                (V, rf"^{n}: expected labels from 0 to 2, found 3$", lambda f=fn: f(Z[0], 3)),
+                (
+                    V,
+                    rf"^{n}: expected labels from 0 to 2, found -1 in row \(1, 0\)",
+                    lambda f=fn: f(Z.reshape(2, 3, 2), [[0, 2], [-1, 3]]),
+                ),
+                (
+                    V,
+                    rf"^{n}: expected labels from 0 to 2, found {2**63 - 1} in row 1",
+                    lambda f=fn: f(Z, np.array([0, 2**64 - 100, 0, 0], np.uint64)),  # −100, were it cast
+                ),
+                (T, rf"^{n}: expected ignore_index as an int", lambda f=fn: f(Z, LABELS, ignore_index=1.0)),
+                (T, rf"^{n}: expected ignore_index as an int", lambda f=fn: f(Z, LABELS, ignore_index=None)),
+                (T, rf"^{n}: expected ignore_index as an int", lambda f=fn: f(Z, LABELS, ignore_index=1 << 63)),
+                (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(\)", lambda f=fn: f(np.float64(1), 1)),
+                (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(0,\)", lambda f=fn: f(Z[0, :0], 1)),
+                (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(4, 0\)", lambda f=fn: f(Z[:, :0], LABELS)),
                 (T, rf"^{n}: expected l\w+ in float32 or float64, found int64", lambda f=fn: f(Z.astype(int), LABELS)),
                 (
                     V,
@@ -403,3 +423,54 @@ def test_labels_of_every_integer_type():
     np.testing.assert_array_equal(CE(Z, np.repeat(LABELS, 2)[::2]).data, expected)
     np.testing.assert_array_equal(CE(Z, LABELS.tolist()).data, expected)
     np.testing.assert_array_equal(CE(Z, Tensor(LABELS)).data, expected)
+
+
+READERS = {  # (op, integers that say where it reads, the bound of these)
+    "softmax_cross_entropy": (lambda x, i: CE(x, i), Z, 3),
+    "nll": (lambda x, i: NLL(x, i), Z, 3),
+    "embedding": (lambda x, i: ops.embedding(i, x), np.zeros((3, 2)), 3),
+    "recurrent": (
+        lambda x, i: ops.recurrent(
+            x, np.zeros((1, 1)), np.zeros(1), np.zeros((4, 1)), np.zeros((4, 1)), "tanh", False, i
+        ),
+        np.zeros((2, 4, 1)),
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_integers_that_say_where_to_read_are_checked_and_kept(name):
+    """Each kind of wrong integer, and a backward pass after the caller wrote wrong ones into the very array."""
+    fn, x, bound = READERS[name]
+    for wrong in ([-1], [bound], [-(2**63)], [2**63 - 1], np.array([2**64 - 1], np.uint64), [1.0], [True], [2**70]):
+        indices = np.resize(np.asarray(wrong), 4)
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected"):
+            fn(x, indices)
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected"):
+        fn(x, np.zeros((4, 1), np.float32))
+    right = np.array([0, 1, 2, 1])
+    strided, frozen = np.repeat(right, 2)[::2], right.copy()
+    frozen.flags.writeable = False
+    expected = None
+    for indices in (right.copy(), right.tolist(), strided, frozen, right.astype(np.uint64), right.astype(">i2")):
+        t = Tensor(x, requires_grad=True)
+        y = fn(t, indices)
+        if isinstance(indices, np.ndarray) and indices.flags.writeable:
+            indices[:] = 127
+        y.backward(np.ones(y.shape))
+        expected = t.grad if expected is None else expected
+        np.testing.assert_array_equal(t.grad, expected)
+    assert name == "recurrent" or expected.any()
+
+
+def test_options_of_recurrent_and_embedding():
+    z, h = np.zeros((2, 4, 1)), np.zeros((4, 1))
+    with pytest.raises(ValueError, match=r"^recurrent: expected cell as one of tanh, relu, lstm, gru, found 'elman'"):
+        ops.recurrent(z, np.zeros((1, 1)), np.zeros(1), h, h, "elman")
+    for lengths in ([1], [1, 2, 1, 2, 1]):
+        with pytest.raises(ValueError, match=r"^recurrent: expected lengths \(4,\) of integers"):
+            ops.recurrent(z, np.zeros((1, 1)), np.zeros(1), h, h, "tanh", False, lengths)
+    for padding in (1.0, True):
+        with pytest.raises(TypeError, match=r"^embedding: expected padding_idx as an int"):
+            ops.embedding([0], X, padding)

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl import init, ops
 from minidl.nn.module import Module, check_layer
-from minidl.tensor import Array, ArrayLike, Tensor, as_array
+from minidl.tensor import ArrayLike, Tensor
 
 
 class _Recurrent(Module):
@@ -74,7 +74,6 @@ class _Recurrent(Module):
         expected = (self.num_layers * self._directions, batch, self.hidden_size)
         dtype = self.weight_hh_l0.dtype  # type: ignore[attr-defined]
         states = [self._state(s, name, expected, alone, dtype) for s, name in ((h0, "h0"), (c0, "c0"))]
-        until = self._lengths(lengths, steps, batch)
         finals: list[Any] = []
         for k in range(self.num_layers):
             if k and self.dropout:
@@ -91,7 +90,7 @@ class _Recurrent(Module):
                     b_hh = np.zeros(self.gates * self.hidden_size, dtype)
                 at = len(finals)
                 found = ops.recurrent(
-                    ops.dense(x, w_ih, b_ih), w_hh, b_hh, states[0][at], states[1][at], self.cell, way != "", until
+                    ops.dense(x, w_ih, b_ih), w_hh, b_hh, states[0][at], states[1][at], self.cell, way != "", lengths
                 )
                 outputs.append(found[0, :steps])
                 finals.append(found[:, steps])
@@ -108,20 +107,6 @@ class _Recurrent(Module):
             shape = (expected[0], expected[2]) if alone else expected
             raise ValueError(f"{type(self).__name__}: expected {name} of shape {shape}, found {tuple(state.shape)}")
         return ops.expand_dims(state, 1) if alone else state
-
-    def _lengths(self, lengths: Any, steps: int, batch: int) -> Array | None:
-        if lengths is None:
-            return None
-        found = as_array(lengths)
-        if found.shape != (batch,) or found.dtype.kind not in "iu":
-            raise ValueError(
-                f"{type(self).__name__}: expected lengths ({batch},) of integers, found {found.dtype} {found.shape}"
-            )
-        if not hasattr(found, "recorder") and batch and not 0 <= found.min() <= found.max() <= steps:
-            raise ValueError(
-                f"{type(self).__name__}: expected lengths from 0 to {steps}, found {found.min()} to {found.max()}"
-            )
-        return found
 
     def forward(self, x: ArrayLike, h0: ArrayLike = None, lengths: Any = None) -> Any:
         y, h, _ = self._run(x, h0, None, lengths)

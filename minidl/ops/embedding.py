@@ -6,7 +6,7 @@ import numpy as np
 
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array, require
+from minidl.ops.inputs import floating, kernel_array, own_indices, require
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 
@@ -45,11 +45,14 @@ def embedding(indices: ArrayLike, weight: ArrayLike, padding_idx: int | None = N
         raise TypeError(f"expected indices as integers, found {chosen.dtype} of shape {chosen.shape}")
     if w.ndim != 2:
         raise ValueError(f"expected weight (V, D), found shape {w.shape}")
+    if padding_idx is not None and (not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool)):
+        raise TypeError(f"expected padding_idx as an int, found {padding_idx!r}")
     if padding_idx is not None and not -w.shape[0] <= padding_idx < w.shape[0]:
         raise ValueError(f"expected padding_idx within {w.shape[0]} rows, found {padding_idx}")
+    chosen = own_indices(chosen)
     inside = ((chosen >= 0) & (chosen < w.shape[0])).all()
     require(inside, f"expected indices from 0 to {w.shape[0] - 1}", _outside, chosen, w.shape[0])
-    flat = kernel_array(chosen, np.dtype(np.int64)).reshape(-1)
+    flat = np.reshape(chosen, -1)
     w = kernel_array(w, w.dtype)
     y = np.empty((flat.size, w.shape[1]), w.dtype, like=w)
     embedding_forward(flat, w, y)

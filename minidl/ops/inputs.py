@@ -48,6 +48,14 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.array(x, dtype=dtype, order="C", like=x if hasattr(x, "recorder") else None)
 
 
+def own_indices(x: Array) -> Array:
+    """Integers as an int64 array that nobody else can write to: what is checked of it still holds when a kernel, or a
+    backward pass later, reads memory where it says. What int64 cannot hold becomes the largest it can."""
+    if x.dtype == np.uint64:
+        x = np.minimum(x, np.iinfo(np.int64).max)
+    return np.array(x, dtype=np.int64, order="C", like=x if hasattr(x, "recorder") else None)
+
+
 def require(holds: Any, expected: str, found: Callable[..., str], *arguments: Any) -> None:
     """ValueError, `expected` and then what `found(*arguments)` says, unless it holds. In a compiled step: each time."""
     if hasattr(holds, "recorder"):

@@ -11,29 +11,45 @@ import numpy as np
 
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, kernel_array, reduced, require
+from minidl.ops.inputs import check_reduction, floating, kernel_array, own_indices, reduced, require
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 # -------------------------------------------------------------------------------- class labels
 
 
 def _first_wrong(labels: Array, classes: int, ignore_index: int) -> str:
-    row = int((((labels < 0) | (labels >= classes)) & (labels != ignore_index)).argmax())
-    return f"found {labels[row]} in row {row}"
+    place = np.unravel_index((((labels < 0) | (labels >= classes)) & (labels != ignore_index)).argmax(), labels.shape)
+    row = tuple(map(int, place))
+    return f"found {labels[place]}" + (f" in row {row[0] if len(row) == 1 else row}" if row else "")
 
 
-def class_labels(labels: ArrayLike, count: int, classes: int, ignore_index: int) -> Array:
-    """`labels` as the (N,) intp array that kernels index with, each in [0, classes) or equal to ignore_index."""
+def class_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int, ignore_index: int) -> Array:
+    """`labels` of this shape as the flat int64 array that kernels index with, each in [0, classes) or ignore_index."""
     y = as_array(labels)
     if y.dtype.kind not in "iu":
-        hint = "; from one-hot rows take labels.argmax(axis=1)" if y.ndim == 2 else ""
-        raise TypeError(f"expected integer labels of shape ({count},), found {y.dtype} of shape {y.shape}{hint}")
-    if y.shape != (count,):
-        raise ValueError(f"expected labels of shape ({count},), one for each row of logits, found shape {y.shape}")
-    y = kernel_array(y, np.dtype(np.intp))
+        hint = "; from one-hot rows take labels.argmax(axis=1)" if y.ndim == len(shape) + 1 > 1 else ""
+        raise TypeError(f"expected integer labels of shape {shape}, found {y.dtype} of shape {y.shape}{hint}")
+    if y.shape != shape:
+        raise ValueError(f"expected labels of shape {shape}, one for each row of logits, found shape {y.shape}")
+    if not isinstance(ignore_index, int | np.integer) or not -(1 << 63) <= ignore_index < 1 << 63:
+        raise TypeError(f"expected ignore_index as an int of 64 bits, found {ignore_index!r}")
+    y = own_indices(y)
     fit = (((y >= 0) & (y < classes)) | (y == ignore_index)).all()
     require(fit, f"expected labels from 0 to {classes - 1}", _first_wrong, y, classes, ignore_index)
-    return y
+    return np.reshape(y, -1)
+
+
+def _rows(x: Array, name: str) -> tuple[Array, tuple[int, ...], Gradient]:
+    """(C,), (N, C) or (N, C, d₁, …) as rows of C; the shape of their labels; and how rows get that shape again."""
+    if x.ndim == 0 or x.shape[1 if x.ndim > 1 else 0] == 0:
+        raise ValueError(f"expected {name} (N, C), (C,) or (N, C, d₁, …), found shape {x.shape}")
+    if x.ndim == 2:
+        return x, x.shape[:1], lambda rows: rows
+    if x.ndim == 1:
+        return x[None], (), lambda rows: rows[0]
+    last = np.moveaxis(x, 1, -1)
+    rows = np.reshape(last, (math.prod(last.shape[:-1]), x.shape[1]))
+    return rows, last.shape[:-1], lambda rows: np.moveaxis(np.reshape(rows, last.shape), -1, 1)
 
 
 def _class_weights(weight: ArrayLike, classes: int, like: Array) -> Array:
@@ -116,9 +132,10 @@ def softmax_cross_entropy(
 
     tₙⱼ = wⱼ · ((1−ε)·[j = labelₙ] + ε/C), so without weights w and smoothing ε it is −ln softmax(logitsₙ)[labelₙ].
 
-    logits           (N, C) float32 or float64, not normalised; stable for any size of them
-    labels           (N,) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing. Or (N, C) floats,
-                     the probabilities p of the classes: then p stands for [j = labelₙ]
+    logits           (N, C) float32 or float64, not normalised; stable for any size of them. Or (C,), a single row;
+                     or (N, C, d₁, …), as of the pixels of images: then n runs over all but the classes' axis
+    labels           (N,), (), or (N, d₁, …) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing.
+                     Or floats of the logits' shape, the probabilities p of the classes: p stands for [j = labelₙ]
     weight           (C,) w, or None for ones
     reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count (of probabilities Σ Lₙ / N); "sum"; "none"
     label_smoothing  ε from 0 to 1 (Szegedy et al. 2016, section 7)
@@ -126,54 +143,56 @@ def softmax_cross_entropy(
     As PyTorch's `cross_entropy`. TypeError: labels that are not integers. ValueError: labels out of range,
     shapes that do not fit, no rows to take the mean of.
     """
-    z = floating(logits, "logits")
-    if z.ndim != 2 or z.shape[1] == 0:
-        raise ValueError(f"expected logits (N, C), found shape {z.shape}")
+    logits = floating(logits, "logits")
+    z, shape, again = _rows(logits, "logits")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
-    check_reduction(reduction, z.shape)
+    check_reduction(reduction, logits.shape)
     w = _class_weights(weight, z.shape[1], z)
-    if as_array(labels).ndim == 2 and as_array(labels).dtype.kind == "f":
-        return _of_probabilities(z, as_array(labels, z.dtype), w, reduction, label_smoothing)
-    y = class_labels(labels, z.shape[0], z.shape[1], ignore_index)
-    p, losses = np.empty_like(z, order="C"), np.empty(z.shape[0], z.dtype, like=z)
+    if as_array(labels).ndim == logits.ndim and as_array(labels).dtype.kind == "f":
+        return _of_probabilities(logits, as_array(labels, z.dtype), w, reduction, label_smoothing)
+    y = class_labels(labels, shape, z.shape[1], ignore_index)
+    p, losses = np.empty_like(z, order="C"), np.empty(y.size, z.dtype, like=z)
     softmax_cross_entropy_forward(kernel_array(z, z.dtype), y, w, ignore_index, float(label_smoothing), losses, p)
-    value, spread = _weighted(losses, y, w, ignore_index, reduction)
+    value, spread = _weighted(losses, y, w, ignore_index, reduction, shape)
 
     def gradient(dy: Array) -> Array:
         dz = np.empty_like(p)
         dlosses = kernel_array(spread(dy), p.dtype)
         softmax_cross_entropy_backward(dlosses, p, y, w, ignore_index, float(label_smoothing), dz)
-        return dz
+        return again(dz)
 
     return value, (gradient,)
 
 
-def _of_probabilities(z: Array, p: Array, weights: Array, reduction: str, smoothing: float) -> Result:
-    """The same, of probabilities p (N, C) in place of labels.   dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logits)"""
-    if p.shape != z.shape:
-        raise ValueError(f"expected labels (N,) or probabilities {z.shape}, found shape {p.shape}")
+def _of_probabilities(logits: Array, p: Array, weights: Array, reduction: str, smoothing: float) -> Result:
+    """The same, of probabilities p in place of labels.   dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logits)"""
+    z, shape, again = _rows(logits, "logits")
+    if p.shape != logits.shape:
+        raise ValueError(f"expected labels {shape} or probabilities {logits.shape}, found shape {p.shape}")
     z = z - np.max(z, axis=1, keepdims=True)
     log_q = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
-    t = weights * ((1 - smoothing) * p + smoothing / z.shape[1])
+    t = weights * ((1 - smoothing) * _rows(p, "labels")[0] + smoothing / z.shape[1])
     slope = np.exp(log_q) * np.sum(t, axis=1, keepdims=True) - t
     losses = -np.sum(t * log_q, axis=1)
 
     def spread(dy: Array) -> Array:
-        return np.broadcast_to(_spread(dy, losses.shape, reduction), losses.shape)[:, None]
+        dlosses = np.broadcast_to(_spread(dy, losses.shape, reduction), shape)
+        return np.reshape(dlosses, losses.shape)[:, None]
 
-    return reduced(losses, reduction), (
-        lambda dy: slope * spread(dy),
-        lambda dy: -(1 - smoothing) * weights * log_q * spread(dy),
+    value = reduced(losses, reduction)
+    return np.reshape(value, shape) if reduction == "none" else value, (
+        lambda dy: again(slope * spread(dy)),
+        lambda dy: again(-(1 - smoothing) * weights * log_q * spread(dy)),
     )
 
 
 def _weighted(
-    losses: Array, labels: Array, weights: Array, ignore_index: int, reduction: str
+    losses: Array, labels: Array, weights: Array, ignore_index: int, reduction: str, shape: tuple[int, ...]
 ) -> tuple[Array, Gradient]:
     """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
     if reduction == "none":
-        return losses, lambda dy: np.broadcast_to(dy, losses.shape)
+        return np.reshape(losses, shape), lambda dy: np.reshape(dy, losses.shape)
     sums = np.empty(2, np.float64, like=losses)
     sum_of_losses(losses, labels, weights, ignore_index, sums)
     if reduction == "sum":
@@ -207,23 +226,22 @@ def nll(
 ) -> Result:
     """Lₙ = −w[labelₙ] · log_probabilities[n, labelₙ].   dL/d(that element) = −dL/dLₙ · w[labelₙ], else 0
 
-    log_probabilities (N, C): float, from `log_softmax`. The rest as for `softmax_cross_entropy`.
+    log_probabilities (N, C), (C,) or (N, C, d₁, …): float, from `log_softmax`. The rest as for `softmax_cross_entropy`.
     """
-    x = floating(log_probabilities, "log_probabilities")
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise ValueError(f"expected log_probabilities (N, C), found shape {x.shape}")
-    check_reduction(reduction, x.shape)
-    y = class_labels(labels, x.shape[0], x.shape[1], ignore_index)
+    log_probabilities = floating(log_probabilities, "log_probabilities")
+    x, shape, again = _rows(log_probabilities, "log_probabilities")
+    check_reduction(reduction, log_probabilities.shape)
+    y = class_labels(labels, shape, x.shape[1], ignore_index)
     w = _class_weights(weight, x.shape[1], x)
     counted, rows = y != ignore_index, np.arange(x.shape[0])
     columns = np.where(counted, y, 0)
     losses = np.where(counted, -w[columns] * x[rows, columns], 0)
-    value, spread = _weighted(losses, y, w, ignore_index, reduction)
+    value, spread = _weighted(losses, y, w, ignore_index, reduction, shape)
 
     def gradient(dy: Array) -> Array:
         dx = np.zeros_like(x)
         dx[rows, columns] = np.where(counted, -w[columns] * spread(dy), 0)
-        return dx
+        return again(dx)
 
     return value, (gradient,)
 

@@ -10,13 +10,25 @@ import numpy as np
 
 from minidl.ops.dense import dense_backward
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array
+from minidl.ops.inputs import floating, kernel_array, own_indices, require
 from minidl.ops.joint import joint
 from minidl.ops.linalg import product
 from minidl.ops.recurrent_kernels import GRU, LSTM, RELU, TANH, recurrent_backward, recurrent_forward
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 GATES = {"tanh": (TANH, 1), "relu": (RELU, 1), "lstm": (LSTM, 4), "gru": (GRU, 3)}
+
+
+def _checked(lengths: Array, steps: int, batch: int) -> Array:
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise ValueError(f"expected lengths ({batch},) of integers, found {lengths.dtype} {lengths.shape}")
+    until = own_indices(lengths)
+    require(((until >= 0) & (until <= steps)).all(), f"expected lengths from 0 to {steps}", _range, until)
+    return until
+
+
+def _range(found: Array) -> str:
+    return f"found {found.min()} to {found.max()}"
 
 
 @op
@@ -34,11 +46,13 @@ def recurrent(
 
     z = inputs[t] + h·Wᵀ + b, and h from it as `recurrent_forward` says. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
     (G·H, H), bias (G·H,), h0, c0 (N, H): float; G = 1, 4 (LSTM: i, f, g, o) or 3 (GRU: r, z, n); y (2, T + 1, N, H).
-    cell "tanh", "relu", "lstm" or "gru". `reverse` goes from the last step to the first. lengths (N,): steps from there
-    on leave the state as it is, and y[0] there is 0.
+    cell "tanh", "relu", "lstm" or "gru". `reverse` goes from the last step to the first. lengths (N,): integers from
+    0 to T; steps from there on leave the state as it is, and y[0] there is 0. ValueError: other shapes, cells, lengths.
     """
     x, w, b = floating(inputs, "inputs"), floating(weight, "weight"), floating(bias, "bias")
     h, c = floating(h0, "h0"), floating(c0, "c0")
+    if cell not in GATES:
+        raise ValueError(f"expected cell as one of {', '.join(GATES)}, found {cell!r}")
     kind, count = GATES[cell]
     size = w.shape[-1]
     if x.ndim != 3 or w.shape != (count * size, size) or x.shape[2] != count * size or b.shape != (count * size,):
@@ -52,7 +66,7 @@ def recurrent(
             raise ValueError(f"expected {name} of shape {(batch, size)}, found shape {state.shape}")
     dtype = np.result_type(x, w, b, h, c)
     x, w, b, h, c = (kernel_array(a, dtype) for a in (x, w, b, h, c))
-    until = np.full(batch, steps, np.int64) if lengths is None else kernel_array(as_array(lengths), np.dtype(np.int64))
+    until = np.full(batch, steps, np.int64) if lengths is None else _checked(as_array(lengths), steps, batch)
     gates, before = np.empty_like(x), np.empty((steps, batch, size), dtype, like=x)
     hidden = np.empty(before.shape if cell == "gru" else (0, 0, 0), dtype, like=x)
     y = np.empty((2, steps + 1, batch, size), dtype, like=x)

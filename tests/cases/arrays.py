@@ -273,6 +273,24 @@ for name, how in ENTROPY.items():
              lambda x, p, how=how: ops.softmax_cross_entropy(x, p, **how), [normal(5, 3), uniform(0.1, 1, 5, 3)],
              lambda t, x, p, how=how: t.nn.functional.cross_entropy(x, p, **torch_arguments(t, x, how)),
         )  # fmt: skip
+PIXELS = np.array([[[2, 0, 1], [2, 2, 1]], [[1, 1, 0], [0, 2, 0]]])
+ONE_LABEL = np.array(1)
+for shape, labels in (((2, 3, 2, 3), PIXELS), ((2, 3, 2), PIXELS[..., 0]), ((3,), ONE_LABEL)):
+    for name, how in ENTROPY.items():
+        name = f" {len(shape)}d{name}"
+        case("softmax_cross_entropy" + name, lambda x, y=labels, how=how: ops.softmax_cross_entropy(x, y, **how),
+             [normal(*shape)], lambda t, x, y=labels, how=how:
+             t.nn.functional.cross_entropy(x, t.tensor(y), **torch_arguments(t, x, how)))  # fmt: skip
+        if "label_smoothing" not in how:
+            case("nll" + name, lambda x, y=labels, how=how: ops.nll(x, y, **how), [normal(*shape)],
+                 lambda t, x, y=labels, how=how:
+                 t.nn.functional.nll_loss(x.contiguous(), t.tensor(y), **torch_arguments(t, x, how)))  # fmt: skip
+        if "ignore_index" not in how:
+            case("softmax_cross_entropy probabilities" + name,
+                 lambda x, p, how=how: ops.softmax_cross_entropy(x, p, **how),
+                 [normal(*shape), uniform(0.1, 1, *shape)],
+                 lambda t, x, p, how=how: t.nn.functional.cross_entropy(x, p, **torch_arguments(t, x, how)),
+            )  # fmt: skip
 for reduction in ("mean", "sum", "none"):
     for name, theirs in (("mse", "mse_loss"), ("l1", "l1_loss")):
         case(f"{name} {reduction}", lambda x, y, name=name, r=reduction: getattr(ops, name)(x, y, reduction=r),
