@@ -29,6 +29,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
+from minidl.seam import SEAM
+
 KERNELS: dict[str, Kernel] = {}
 REPLACED: dict[str, Callable[..., Any]] = {}  # kernels that something stands in for now: what that is
 
@@ -67,6 +69,8 @@ class Kernel:
         self._replacement: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> Any:
+        if SEAM.interceptor is not None:
+            return SEAM.interceptor.kernel(self, args)
         if self._replacement is not None:
             return self._replacement(*args)
         return self.direct(*args)

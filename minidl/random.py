@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from minidl.seam import SEAM
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,9 +21,14 @@ def manual_seed(seed: int) -> np.random.Generator:
     return generator
 
 
-@cache
 def default_generator() -> np.random.Generator:
     """The generator of weights, dropout and shuffling where no other is given (PCG64, O'Neill 2014)."""
+    made = _default_generator()
+    return made if SEAM.interceptor is None else SEAM.interceptor.generator(made)
+
+
+@cache
+def _default_generator() -> np.random.Generator:
     from numpy.random import default_rng  # a tenth of NumPy's import time, and not everybody draws numbers
 
     return default_rng()

@@ -20,31 +20,30 @@ import functools
 import inspect
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
+from minidl.seam import SEAM
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Gradient = Callable[[Array], Array]
 ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
-
 OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _INNER = {__file__, *(os.path.join(d, f) for p in ("nn", "ops") for d, _, fs in os.walk(__file__[:-9] + p) for f in fs)}
-_MODE = type("_Mode", (threading.local,), {"paused": 0})()  # in how many no_grad blocks this thread is
 
 
 class no_grad(ContextDecorator):
     """Within this block (or function) and this thread, nothing is recorded for backward."""
 
     def __enter__(self) -> None:
-        _MODE.paused += 1
+        SEAM.paused += 1
 
     def __exit__(self, *exception: object) -> None:
-        _MODE.paused -= 1
+        SEAM.paused -= 1
 
 
 class Node:
@@ -217,8 +216,8 @@ def _array(x: ArrayLike) -> Any:
 
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
     """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
-    own = hasattr(x, "__array_function__")
-    return np.asarray(x, dtype) if not own else x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    x = x if hasattr(x, "__array_function__") else SEAM.array(np.asarray(x, dtype))
+    return x if dtype is None or x.dtype == dtype else x.astype(dtype)  # type: ignore[no-any-return]
 
 
 def _count_uses(root: Tensor) -> dict[Tensor, int]:
@@ -279,12 +278,13 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
                 inputs.append(a)
                 arrays.append(_array(a))
         try:
-            value, gradients = function(*arrays, **kwargs)
+            on = SEAM.interceptor
+            value, gradients = function(*arrays, **kwargs) if on is None else on.op(function, args, arrays, kwargs)
         except (TypeError, ValueError, IndexError) as error:
-            kinds = (t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
-            raise next(kinds)(f"{name}: {error}") from error
+            kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
+            raise kind(f"{name}: {error}") from error
         result = Tensor(value)
-        if not _MODE.paused:
+        if not SEAM.paused:
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad:
                     gradient = gradients[i] if i < len(gradients) else None

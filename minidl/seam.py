@@ -1,0 +1,62 @@
+"""The one seam: through it somebody looks on, or takes part, while the ops of this thread run.
+
+`@op` and `@kernel` call the thread's interceptor if there is one, and so do `as_array` and `default_generator`.
+Nothing is patched, so other threads go on as always, and who looks on needs nothing from those that are looked at.
+
+    class Counting(Interceptor):
+        def op(self, function, args, arrays, kwargs):
+            self.count[function.__name__] += 1
+            return function(*arrays, **kwargs)
+
+    with intercepted(Counting()):
+        model(x)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Interceptor:
+    """What `@op` and the others call instead. Here each does what it would do anyway."""
+
+    def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
+        """(value, gradient functions) of an op. `args` are as the caller gave them, `arrays` without their Tensors."""
+        return function(*arrays, **kwargs)
+
+    def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
+        """What a kernel returns."""
+        return (kernel._replacement or kernel.direct)(*args)
+
+    def array(self, array: Any) -> Any:
+        """An array that an op has made of a number or list among its inputs."""
+        return array
+
+    def generator(self, default: Any) -> Any:
+        """Whom those get that ask for the default generator."""
+        return default
+
+
+class _Seam(threading.local):
+    interceptor: Interceptor | None = None
+    paused = 0  # in how many no_grad blocks this thread is
+
+    def array(self, array: Any) -> Any:
+        """Let the interceptor see the array that an op has made of a number or list."""
+        return array if self.interceptor is None else self.interceptor.array(array)
+
+
+SEAM = _Seam()
+
+
+@contextlib.contextmanager
+def intercepted(interceptor: Interceptor | None) -> Iterator[None]:
+    """Within the block, this thread's ops, kernels and draws go through the interceptor; None: through nobody."""
+    before, SEAM.interceptor = SEAM.interceptor, interceptor
+    try:
+        yield
+    finally:
+        SEAM.interceptor = before
