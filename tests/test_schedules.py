@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import minidl
@@ -509,9 +509,12 @@ def test_initial_rates_go_through_the_optimizers_state():
     total=st.integers(1, 60),
     lr=st.floats(1e-6, 10),
 )
+@example(steps=58, split=0.5, gamma=0.5, milestones=[57, 44, 47], total=28, lr=1.0)
 def test_any_split_of_a_run_gives_the_same_rates(steps, split, gamma, milestones, total, lr):
+    lowest = 0 if milestones else lr / 100  # see the next test
+
     def make(o: Any) -> Any:
-        inner = [optim.LinearLR(o, 0.25, total_iters=total), optim.CosineAnnealingLR(o, total, lr / 100)]
+        inner = [optim.LinearLR(o, 0.25, total_iters=total), optim.CosineAnnealingLR(o, total, lowest)]
         row = optim.SequentialLR(o, inner, milestones=[total])
         return optim.ChainedScheduler([row, optim.MultiStepLR(o, milestones, gamma)])
 
@@ -534,6 +537,26 @@ def test_any_split_of_a_run_gives_the_same_rates(steps, split, gamma, milestones
     resumed.load_state_dict(states[1])
     assert first + advance(resumed, steps - cut) == whole
     assert all(0 <= r[0] <= lr * (1 + 1e-9) for r in whole)
+
+
+@pytest.mark.filterwarnings("ignore")  # that no optimizer.step() came before
+def test_below_its_lowest_a_cosine_goes_on_downwards_as_pytorchs():
+    """Where another schedule has halved the rate below eta_min, the formula leads away from it, here to less than 0."""
+
+    def make(m: Any, o: Any) -> Any:
+        inner = [m.LinearLR(o, 0.25, total_iters=28), m.CosineAnnealingLR(o, 28, 0.01)]
+        return m.ChainedScheduler([m.SequentialLR(o, inner, milestones=[28]), m.MultiStepLR(o, [57, 44, 47], 0.5)])
+
+    module, other = torchs("SGD")
+    o = optimizer()
+    theirs, ours = make(module, other), make(optim, o)
+    found = []
+    for _ in range(60):
+        theirs.step()
+        ours.step()
+        np.testing.assert_allclose(rates(o), rates(other), rtol=1e-12)
+        found += rates(o)
+    assert min(found) < 0
 
 
 # --------------------------------------------------------------------------------------- bad input
