@@ -29,6 +29,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
+from minidl.registry import enter
 from minidl.seam import SEAM
 
 KERNELS: dict[str, Kernel] = {}
@@ -106,17 +107,19 @@ class Kernel:
         *,
         parallel: Callable[..., bool] | None = None,
         fma: bool | None = None,
+        replace: bool = False,
     ) -> Any:
         """Make a loop another way to do what this kernel does, and enter it into `variants` under its name.
 
         For `minidl bench`, which checks it against the kernel's reference and times both, and for `replaced_by`.
         Options as for `kernel`; `fma` is this kernel's unless given. TypeError: it takes another number of arguments.
+        ValueError: the name is another variant's, unless `replace`.
         """
 
         def register(function: Callable[..., Any]) -> Kernel:
             made = Kernel(function, parallel, self.fma if fma is None else fma)
             self._check_arguments(function)
-            self.variants[made.__name__] = made
+            enter(self.variants, "variant", made, replace)
             return made
 
         return register if py_func is None else register(py_func)
@@ -155,6 +158,7 @@ def kernel(
     emitted: str | None = None,
     linked: bool = False,
     updates: Iterable[str] = (),
+    replace: bool = False,
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(
     py_func: Callable[..., Any] | None = None,
@@ -164,6 +168,7 @@ def kernel(
     emitted: str | None = None,
     linked: bool = False,
     updates: Iterable[str] = (),
+    replace: bool = False,
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
     """Make a loop a kernel and enter it into `KERNELS` under its name.
 
@@ -175,10 +180,12 @@ def kernel(
     linked     compile this once, and let the kernels that call it jump there: for loops that are long to compile
                and long to run
     updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
+    replace    take the place in `KERNELS` of another kernel of this name, which is a ValueError else
     """
 
     def register(function: Callable[..., Any]) -> Kernel:
-        KERNELS[function.__name__] = made = Kernel(function, parallel, fma, emitted, linked, updates)
+        made = Kernel(function, parallel, fma, emitted, linked, updates)
+        enter(KERNELS, "kernel", made, replace)
         return made
 
     return register if py_func is None else register(py_func)

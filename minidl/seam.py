@@ -42,7 +42,6 @@ class Interceptor:
 
 class _Seam(threading.local):
     interceptor: Interceptor | None = None
-    paused = 0  # in how many no_grad blocks this thread is
 
     def array(self, array: Any) -> Any:
         """Let the interceptor see the array that an op has made of a number or list."""

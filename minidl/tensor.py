@@ -21,29 +21,24 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator
-from typing import Any
+from contextlib import suppress
+from typing import Any, overload
 
 import numpy as np
 
+from minidl.operators import OPS as OPS
+from minidl.operators import Array as Array
+from minidl.operators import ArrayLike as ArrayLike
+from minidl.operators import Operators, plain
+from minidl.paused import PAUSED
+from minidl.paused import no_grad as no_grad
+from minidl.registry import enter
 from minidl.seam import SEAM
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Gradient = Callable[[Array], Array]
-ArrayLike = Any  # a Tensor, an array, a number or a nested list of numbers
-OPS: dict[str, Callable[..., Tensor]] = {}
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_INNER = {__file__, *(os.path.join(d, f) for p in ("nn", "ops") for d, _, fs in os.walk(__file__[:-9] + p) for f in fs)}
-
-
-class no_grad(ContextDecorator):
-    """Within this block (or function) and this thread, nothing is recorded for backward."""
-
-    def __enter__(self) -> None:
-        SEAM.paused += 1
-
-    def __exit__(self, *exception: object) -> None:
-        SEAM.paused -= 1
+_INNER = {os.path.join(d, f) for p in ("nn", "ops") for d, _, fs in os.walk(__file__[:-9] + p) for f in fs}
+_INNER |= {__file__, Operators.__add__.__code__.co_filename}
 
 
 class Node:
@@ -59,11 +54,15 @@ class Node:
             frame = caller  # out of the engine, the layers and the ops, to the user's program
         self.code, self.at = frame.f_code, frame.f_lasti  # a frame would keep its variables alive
 
+    def __reduce__(self) -> Any:
+        raise RuntimeError(f"a Tensor computed by {self.op} is not copied or pickled with its graph; detach() it first")
 
-_FREED: Any = type("_Freed", (), {"op": "freed"})()  # stands for the record that a backward has used up
+
+# Stands for the record that a backward has used up; so do its copies.
+_FREED: Any = type("_Freed", (), {"op": "freed", "__reduce__": lambda self: "_FREED"})()
 
 
-class Tensor:
+class Tensor(Operators):
     """An array that can be differentiated through.
 
     data            the values: anything `np.asarray` takes; another byte order becomes the native one
@@ -72,8 +71,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_node", "_retains_grad", "data", "grad", "requires_grad")
-    __array_ufunc__ = None  # ndarray * Tensor is Tensor.__rmul__
-    __hash__ = object.__hash__
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
         array = data.data if isinstance(data, Tensor) else as_array(data)
@@ -87,12 +84,6 @@ class Tensor:
         self._node: Node | None = None
 
     # ------------------------------------------------------------------------------- as an array
-
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    dtype = property(lambda self: self.data.dtype)
-    T = property(lambda self: OPS["transpose"](self))
 
     def numpy(self) -> Array:
         """The values, not a copy; what is done with them is not recorded."""
@@ -115,46 +106,6 @@ class Tensor:
         values = np.array2string(self.data, separator=", ", prefix="Tensor(", threshold=20)
         origin = f", op={self._node.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{origin})"
-
-    # fmt: off
-    def __len__(self) -> int: return len(self.data)
-    def __iter__(self) -> Iterator[Tensor]: return (self[i] for i in range(len(self.data)))
-    def __bool__(self) -> bool: return bool(self.data)
-    def __float__(self) -> float: return float(self.data.item())
-    def __int__(self) -> int: return int(self.data.item())
-    def __getitem__(self, index: Any) -> Tensor: return OPS["getitem"](self, index)
-    def __neg__(self) -> Tensor: return OPS["negative"](self)
-    def __abs__(self) -> Tensor: return OPS["abs"](self)
-    def __add__(self, other: ArrayLike) -> Tensor: return OPS["add"](self, other)
-    def __radd__(self, other: ArrayLike) -> Tensor: return OPS["add"](other, self)
-    def __sub__(self, other: ArrayLike) -> Tensor: return OPS["subtract"](self, other)
-    def __rsub__(self, other: ArrayLike) -> Tensor: return OPS["subtract"](other, self)
-    def __mul__(self, other: ArrayLike) -> Tensor: return OPS["multiply"](self, other)
-    def __rmul__(self, other: ArrayLike) -> Tensor: return OPS["multiply"](other, self)
-    def __truediv__(self, other: ArrayLike) -> Tensor: return OPS["divide"](self, other)
-    def __rtruediv__(self, other: ArrayLike) -> Tensor: return OPS["divide"](other, self)
-    def __floordiv__(self, other: ArrayLike) -> Tensor: return OPS["floor_divide"](self, other)
-    def __rfloordiv__(self, other: ArrayLike) -> Tensor: return OPS["floor_divide"](other, self)
-    def __mod__(self, other: ArrayLike) -> Tensor: return OPS["remainder"](self, other)
-    def __rmod__(self, other: ArrayLike) -> Tensor: return OPS["remainder"](other, self)
-    def __pow__(self, other: ArrayLike) -> Tensor: return OPS["power"](self, other)
-    def __rpow__(self, other: ArrayLike) -> Tensor: return OPS["power"](other, self)
-    def __matmul__(self, other: ArrayLike) -> Tensor: return OPS["matmul"](self, other)
-    def __rmatmul__(self, other: ArrayLike) -> Tensor: return OPS["matmul"](other, self)
-    # Comparisons have no gradient: they give plain arrays.
-    def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < _array(other))
-    def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= _array(other))
-    def __gt__(self, other: ArrayLike) -> Array: return np.asarray(self.data > _array(other))
-    def __ge__(self, other: ArrayLike) -> Array: return np.asarray(self.data >= _array(other))
-    def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == _array(other))  # type: ignore[override]
-    def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != _array(other))  # type: ignore[override]
-    # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor: return OPS["sum"](self, axis, keepdims)
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor: return OPS["mean"](self, axis, keepdims)
-    def reshape(self, *shape: Any) -> Tensor: return OPS["reshape"](self, shape[0] if len(shape) == 1 else shape)
-    def transpose(self, *axes: Any) -> Tensor:
-        return OPS["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
-    # fmt: on
 
     # -------------------------------------------------------------------------------- backprop
 
@@ -181,7 +132,7 @@ class Tensor:
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = as_array(_array(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
+        dy = as_array(plain(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)
@@ -195,7 +146,7 @@ class Tensor:
             if node is None or tensor._retains_grad:
                 finished.append((tensor, dy))
             for x, gradient in zip(node.inputs, node.gradients, strict=True) if node else ():
-                dx = _fit(gradient(dy), x, node.op)
+                dx = _fit(gradient(dy), x, dy, node)
                 if x in gradients:
                     dx = as_array(gradients[x] + dx)
                 elif x._node is None and (dx is dy or (dx.base is not None and _is_view(dx, dy))):
@@ -208,10 +159,6 @@ class Tensor:
         for tensor, dy in finished:
             dy = dy.copy() if tensor._retains_grad else dy
             tensor.grad = dy if tensor.grad is None else as_array(tensor.grad + dy)
-
-
-def _array(x: ArrayLike) -> Any:
-    return x.data if isinstance(x, Tensor) else x
 
 
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
@@ -239,29 +186,55 @@ def _is_view(dx: Array, dy: Array) -> bool:
     return dx.base is dy or dx.base is dy.base or not dx.flags.writeable  # broadcasting gives read-only views
 
 
-def _fit(dx: Array, x: Tensor, op: str) -> Array:
-    """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum."""
+def _fit(dx: Array, x: Tensor, dy: Array, node: Node) -> Array:
+    """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum.
+
+    ValueError where it cannot have been repeated so: neither the result nor another input has that length there.
+    """
     shape, dtype = x.data.shape, x.data.dtype
     if type(dx) is np.ndarray and dx.shape == shape and dx.dtype is dtype:
         return dx
     if dx.shape != shape:
         extra = dx.ndim - len(shape)
-        repeated = tuple(i for i in range(dx.ndim) if i < extra or shape[i - extra] == 1 != dx.shape[i])
-        total = dx.sum(axis=repeated, keepdims=True, dtype=np.float64)
-        if extra < 0 or total.shape[extra:] != shape:
-            raise ValueError(f"{op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
+        repeated = [i for i in range(-dx.ndim, 0) if i < -len(shape) or shape[i] == 1 != dx.shape[i]]
+        known = {(i, n) for s in (dy.shape, *_shapes(node.args)) for i, n in enumerate(s, -len(s))}
+        explained = all(dx.shape[i] == 1 or (i, dx.shape[i]) in known for i in repeated)
+        total = dx.sum(axis=tuple(repeated), keepdims=True, dtype=np.float64)
+        if extra < 0 or not explained or total.shape[extra:] != shape:
+            raise ValueError(f"{node.op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
         dx = total.reshape(shape)
     return as_array(dx, dtype)
 
 
-def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Callable[..., Tensor]:
+def _shapes(args: Any) -> Iterator[tuple[int, ...]]:
+    for a in args:
+        with suppress(TypeError, ValueError):  # a list of Tensors, or of lists of other lengths
+            yield a.shape if hasattr(a, "shape") else np.shape(a)
+
+
+Function = Callable[..., tuple[Array, tuple[Gradient | None, ...]]]
+
+
+@overload
+def op(function: Function) -> Callable[..., Tensor]: ...
+@overload
+def op(*, lists: tuple[str, ...] = (), replace: bool = False) -> Callable[[Function], Callable[..., Tensor]]: ...
+def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = False) -> Any:
     """Make a function of arrays, which returns (value, gradient function per input), an op on Tensors.
 
-    Inputs are the positional arguments; a list or tuple of Tensors among them counts as that many.
-    An input for which no gradient function is returned has no gradient: it is a TypeError to ask for
-    one. TypeError, ValueError and IndexError raised by the function get the op's name put before.
+    Inputs are the positional arguments. Those named in `lists` may be lists or tuples of Tensors, which count as
+    that many inputs; elsewhere such a list is a TypeError. An input for which no gradient function is returned has no
+    gradient: it is a TypeError to ask for one. TypeError, ValueError and IndexError raised by the function get the
+    op's name put before. ValueError: the name is another op's, unless `replace`.
     """
+    if function is None:
+        return lambda f: _made(f, lists, replace)
+    return _made(function, lists, replace)
+
+
+def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable[..., Tensor]:
     name = function.__name__
+    places = {i for i, p in enumerate(inspect.signature(function).parameters) if p in lists} if lists else set()
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
@@ -269,14 +242,17 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors given by name are inputs all the same
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
-        inputs, arrays, needed, known = [], [], [], []
-        for a in args:
-            if type(a) in (list, tuple) and any(isinstance(x, Tensor) for x in a):
+        inputs: list[Any] = []
+        arrays, needed, known = [], [], []
+        for i, a in enumerate(args):
+            if isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a):
+                if i not in places:
+                    raise TypeError(f"{name}: expected a Tensor for input {i}, found a list of them; stack() it first")
                 inputs.extend(a)
-                arrays.append(type(a)(_array(x) for x in a))
+                arrays.append((list if isinstance(a, list) else tuple)(map(plain, a)))
             else:
                 inputs.append(a)
-                arrays.append(_array(a))
+                arrays.append(plain(a))
         try:
             on = SEAM.interceptor
             value, gradients = function(*arrays, **kwargs) if on is None else on.op(function, args, arrays, kwargs)
@@ -284,7 +260,7 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
             kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
             raise kind(f"{name}: {error}") from error
         result = Tensor(value)
-        if not SEAM.paused:
+        if not PAUSED.get():
             for i, x in enumerate(inputs):
                 if isinstance(x, Tensor) and x.requires_grad:
                     gradient = gradients[i] if i < len(gradients) else None
@@ -296,5 +272,5 @@ def op(function: Callable[..., tuple[Array, tuple[Gradient | None, ...]]]) -> Ca
                 result._node, result.requires_grad = Node(function, args, kwargs, needed, known), True
         return result
 
-    OPS[name] = call
+    enter(OPS, "op", call, replace)
     return call

@@ -88,6 +88,43 @@ def test_registry_lists_every_kernel():
         KERNELS.update(before)
 
 
+def test_a_name_of_a_kernel_or_variant_is_taken_once():
+    def relu_forward(x, y):
+        y[:] = x
+
+    def cell():
+        def mine_for_test(x, y):
+            y[:] = x
+
+        return mine_for_test
+
+    own = KERNELS["relu_forward"]
+    before, variants = dict(KERNELS), dict(own.variants)
+    try:
+        for register in (kernel, kernel(fma=True)):
+            with pytest.raises(ValueError, match=r"kernel .*relu_forward of .*: the name 'relu_forward' is taken by "):
+                register(relu_forward)
+            assert KERNELS["relu_forward"] is own
+        made = kernel(replace=True)(relu_forward)
+        assert KERNELS["relu_forward"] is made
+        assert kernel(cell()) is not (again := kernel(cell()))  # a notebook's cell that runs again
+        assert KERNELS["mine_for_test"] is again
+        own.variant(cell())
+        assert own.variants["mine_for_test"] is own.variant(cell())
+
+        def mine_for_test(x, y):
+            y[:] = x
+
+        with pytest.raises(ValueError, match="variant .*'mine_for_test' is taken by"):
+            own.variant(mine_for_test)
+        assert own.variant(replace=True)(mine_for_test) is own.variants["mine_for_test"]
+    finally:
+        KERNELS.clear()
+        KERNELS.update(before)
+        own.variants.clear()
+        own.variants.update(variants)
+
+
 def test_kernels_run_compiled_and_as_plain_python():
     made = Kernel(scale)
     assert call(made) == call(made.py_func) == [0, 2, 4]

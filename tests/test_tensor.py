@@ -1,9 +1,12 @@
 """The Tensor contract: what is recorded, what backward computes, who owns which memory, what is freed when."""
 
+import asyncio
+import copy
 import gc
 import operator
 import os
 import pathlib
+import pickle
 import re
 import sys
 import threading
@@ -924,3 +927,285 @@ def test_errors_name_the_op_and_what_was_found(call, error, words):
         call()
     assert str(caught.value).startswith(words[0] + ": ")
     assert all(re.search(word, str(caught.value)) for word in words)
+
+
+# ------------------------------------------------------------------------- lists, and what is summed back
+
+
+def of_two() -> list[Tensor]:
+    return [leaf(1.0), leaf(2.0)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ab: ops.mse(ab, np.zeros(2)),
+        lambda ab: ops.mse(np.zeros(2), ab),
+        lambda ab: ops.mse(tuple(ab), np.zeros(2)),
+        lambda ab: ops.mse(input=np.zeros(2), target=ab),
+        lambda ab: ab[0] + ab,
+        lambda ab: ab * ab[0],
+        lambda ab: ops.sum(ab),
+        lambda ab: ops.where([True, False], ab, 0.0),
+        lambda ab: ops.dense([ab], np.ones((3, 2))),
+        lambda ab: ops.stack([ab, ab]),
+        lambda ab: ops.clip(np.ones(2), min=ab),
+        lambda ab: Tensor(ab),
+    ],
+)
+def test_a_list_of_tensors_is_not_one_operand(call):
+    """Else its gradients were those of a list of inputs, and what did not fit was summed away."""
+    with pytest.raises(TypeError, match=r"found a list of them; stack\(\)|does not turn into an array unasked"):
+        call(of_two())
+
+
+def test_no_op_takes_a_list_of_tensors_unless_it_declares_one():
+    lists = {"concatenate", "stack", "getitem"}
+    for name, call in OPS.items():
+        if name not in lists and call.__module__.startswith("minidl."):
+            with pytest.raises(TypeError, match=f"^{name}: expected a Tensor for input 0, found a list of them"):
+                call([Tensor(1.0), Tensor(2.0)], np.ones(2))
+    index = [Tensor(np.array([0, 2])), Tensor(np.array([1, 0]))]
+    x = leaf(np.arange(6.0).reshape(3, 2))
+    x[tuple(index)].backward(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(x.grad, [[0, 1], [0, 0], [2, 0]])
+
+
+@pytest.mark.parametrize("join", [ops.stack, ops.concatenate])
+def test_what_is_joined_is_a_list_and_not_one_array(join):
+    x = leaf(np.ones((2, 3)))
+    for given in (x, x.data, iter([x, x])):
+        with pytest.raises(TypeError, match=f"^{join.__name__}: expected a list or tuple of arrays, found one "):
+            join(given)
+
+
+def test_a_users_op_may_declare_a_list(own_ops):
+    @op(lists=("terms",))
+    def total(scale: Any, terms: Any) -> Any:
+        y = scale * sum(terms)
+        return y, (lambda dy: dy * sum(terms), *(lambda dy: dy * scale for _ in terms))
+
+    s, a, b = leaf(3.0), leaf([1.0, 2.0]), leaf([5.0, 7.0])
+    for call in (total(s, [a, b]), total(s, terms=(a, b)), total(s, [a, np.array([5.0, 7.0])])):
+        call.backward(np.array([1.0, 10.0]))
+    assert s.grad == 3 * (6 + 90)
+    assert a.grad.tolist() == [9, 90]
+    assert b.grad.tolist() == [6, 60]
+    with pytest.raises(TypeError, match="total: expected a Tensor for input 0"):
+        total([s, s], [a, b])
+
+
+@pytest.mark.parametrize(
+    ("shape", "wrong"),
+    [((3,), (2, 3)), ((3,), (3, 3)), ((1, 3), (3, 3)), ((), (3,)), ((1,), (4,)), ((2, 1), (2, 2)), ((1, 1), (5, 1, 1))],
+)
+def test_what_broadcasting_cannot_have_repeated_is_an_error(own_ops, shape, wrong):
+    @op
+    def twice(x: Any) -> Any:
+        return x * 2, (lambda dy: np.ones(wrong),)
+
+    x = leaf(np.ones(shape))
+    with pytest.raises(ValueError, match=r"twice: expected a gradient of its input's shape \(.*, found \("):
+        twice(x).sum().backward()
+    assert x.grad is None
+
+
+def test_what_another_input_repeated_is_summed_back(own_ops):
+    """The result may be smaller than what was broadcast: a constant, and a list of numbers, count as inputs."""
+
+    @op
+    def dot(a: Any, b: Any) -> Any:
+        b = np.asarray(b)
+        return np.sum(a * b), (lambda dy: dy * b * np.ones_like(a), lambda dy: dy * a * np.ones_like(b))
+
+    for other in (np.array([[2.0, 3.0], [4.0, 5.0]]), [[2.0, 3.0], [4.0, 5.0]], leaf([[2.0, 3.0], [4.0, 5.0]])):
+        for shape in ((), (1,), (2,), (1, 2)):
+            x = leaf(np.ones(shape))
+            dot(x, other).backward()
+            np.testing.assert_array_equal(x.grad, np.reshape([6, 8] if x.size == 2 else 14, shape))
+
+
+# ------------------------------------------------------------------------------------------- registries
+
+
+def test_a_name_of_an_op_is_taken_once(own_ops):
+    def add(a: Any, b: Any) -> Any:
+        return a * b, (lambda dy: dy * b, lambda dy: dy * a)
+
+    with pytest.raises(ValueError, match=r"op .*add of .*: the name 'add' is taken by add of minidl\.ops\.elementwise"):
+        op(add)
+    assert (leaf(3.0) + 1).item() == 4
+    replaced = op(replace=True)(add)
+    assert OPS["add"] is replaced
+    assert (leaf(3.0) + 2).item() == 6
+
+
+def test_an_op_may_be_defined_anew_by_the_same_text(own_ops):
+    def cell(k: float) -> Any:  # as a notebook's, run twice
+        @op
+        def scaled_for_test(x: Any) -> Any:
+            return x * k, (lambda dy: dy * k,)
+
+        return scaled_for_test
+
+    first, second = cell(2.0), cell(3.0)
+    assert OPS["scaled_for_test"] is second
+    x = leaf(1.0)
+    (first(x) + second(x)).backward()  # what was made before goes on
+    assert x.grad == 5
+
+    def scaled_for_test(x: Any) -> Any:
+        return x, (lambda dy: dy,)
+
+    with pytest.raises(ValueError, match="'scaled_for_test' is taken by"):
+        op(scaled_for_test)
+    assert OPS["scaled_for_test"] is second
+
+
+# ------------------------------------------------------------------------- generators, coroutines, copies
+
+
+def test_no_grad_on_a_generator_pauses_its_steps_alone():
+    x = leaf(1.0)
+
+    @no_grad()
+    def steps(n: int) -> Any:
+        """Its docstring."""
+        seen = []
+        try:
+            for _ in range(n):
+                seen.append((yield (x * 2).requires_grad))
+                assert not (x * 2).requires_grad
+        except KeyError:
+            assert not (x * 2).requires_grad
+            yield "caught"
+        finally:
+            closed.append((x * 2).requires_grad)
+        return seen
+
+    closed: list[bool] = []
+    between = []
+    for recorded in steps(3):
+        between.append((recorded, (x * 2).requires_grad))
+    assert between == [(False, True)] * 3
+    assert closed == [False]
+    assert steps.__doc__ == "Its docstring."
+
+    def outer() -> Any:
+        return (yield from steps(2))
+
+    generator = outer()
+    assert next(generator) is False
+    generator.send("a")
+    with pytest.raises(StopIteration) as end:
+        generator.send("b")
+    assert end.value.value == ["a", "b"]
+    generator = steps(2)
+    next(generator)
+    assert generator.throw(KeyError("k")) == "caught"
+    generator.close()
+    assert closed == [False] * 3
+    assert (x * 2).requires_grad
+
+    generator = steps(2)
+    next(generator)
+    with pytest.raises(ZeroDivisionError):
+        generator.throw(ZeroDivisionError)
+    assert (x * 2).requires_grad
+    with no_grad():
+        assert next(steps(1)) is False
+        assert not (x * 2).requires_grad
+
+
+def test_no_grad_on_coroutines_pauses_no_other_task():
+    x = leaf(1.0)
+
+    @no_grad()
+    async def predict() -> list[bool]:
+        seen = [(x * 2).requires_grad]
+        await asyncio.sleep(0)
+        return [*seen, (x * 2).requires_grad]
+
+    @no_grad()
+    async def stream() -> Any:
+        for _ in range(2):
+            await asyncio.sleep(0)
+            got = yield (x * 2).requires_grad
+            seen.append((got, (x * 2).requires_grad))
+
+    async def block() -> list[bool]:
+        with no_grad():
+            await asyncio.sleep(0)
+            return [(x * 2).requires_grad]
+
+    async def train() -> list[bool]:
+        seen = []
+        for _ in range(4):
+            await asyncio.sleep(0)
+            seen.append((x * 2).requires_grad)
+        return seen
+
+    async def main() -> None:
+        assert await predict() == [False, False]
+        assert (x * 2).requires_grad
+        found = [(recorded, (x * 2).requires_grad) async for recorded in stream()]
+        assert found == [(False, True)] * 2
+        sent = stream()
+        assert await anext(sent) is False
+        await sent.asend("a")
+        with pytest.raises(ZeroDivisionError):
+            await sent.athrow(ZeroDivisionError)
+        await sent.aclose()
+        paused, other, blocked = await asyncio.gather(predict(), train(), block())
+        assert (paused, other, blocked) == ([False, False], [True] * 4, [False])
+
+    seen: list[Any] = []
+    asyncio.run(main())
+    assert seen == [(None, False), (None, False), ("a", False)]
+    assert asyncio.iscoroutinefunction(predict)
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_left_in_another_thread_pauses_nothing_there():
+    def inside() -> Any:
+        with no_grad():
+            yield
+
+    generator, x = inside(), leaf(1.0)
+    thread = threading.Thread(target=lambda: next(generator))
+    thread.start()
+    thread.join()
+    generator.close()
+    assert (x * 2).requires_grad
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_of_tensors(how):
+    x = Tensor(np.arange(6, dtype=np.float32).reshape(2, 3).T, requires_grad=True)
+    x.grad = np.ones((3, 2), np.float32)
+    made = how(x)
+    np.testing.assert_array_equal(made.data, x.data)
+    np.testing.assert_array_equal(made.grad, x.grad)
+    assert (made.requires_grad, made.dtype, made.is_leaf) == (True, np.float32, True)
+    assert made.data.flags.f_contiguous
+    assert np.shares_memory(made.data, x.data) == (how is copy.copy)
+    (made * 2).sum().backward()
+    assert (made.grad == 3).all()
+    y = (x * 2).sum()
+    y.backward()
+    freed = how(y)  # the values and that the graph was used up
+    assert freed.item() == y.item()
+    with pytest.raises(RuntimeError, match="this graph was freed by an earlier backward"):
+        freed.backward()
+    with pytest.raises(RuntimeError, match="this graph was freed by an earlier backward"):
+        (freed * 2).backward()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, pickle.dumps])
+def test_a_graph_is_not_copied(how):
+    y = (leaf([1.0]) * 2).sum()
+    for thing in (y, [y], {"loss": y}):
+        with pytest.raises(RuntimeError, match=r"computed by sum .*not copied or pickled with its graph; detach\(\)"):
+            how(thing)
+    y.backward()  # and it still works
+    assert how(y.detach())

@@ -86,7 +86,7 @@ def reverse(root: Tensor, fault: str | None = None, take: int = -1) -> Walk:
         walk.order.append(y)
         for slot, (x, gradient) in enumerate(zip(node.inputs, node.gradients, strict=True)):
             raw = gradient(dy)
-            dx = _fit(raw, x, node.op)
+            dx = _fit(raw, x, dy, node)
             flow = Flow(y, x, slot, dx, None if np.shape(raw) == x.shape else np.shape(raw))
             walk.flows.append(flow)
             walk.arrived.setdefault(x, []).append(flow)

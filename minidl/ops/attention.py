@@ -295,9 +295,12 @@ def scaled_dot_product_attention(
     def gradient_mask(dy: Array) -> Array:
         dp = product(v, np.swapaxes(flat(dy), -1, -2))
         ds = p * (dp - np.sum(p * dp, axis=-2, keepdims=True))
-        return as_array(np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys))
+        ds = as_array(np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys))
+        # Neither y nor another input has the keys last: that the mask was repeated along them, only this op knows.
+        return ds if mask.shape[-1:] == (keys,) else ds.sum(axis=-1, keepdims=True, dtype=np.float64)
 
-    masked = None if attn_mask is None or as_array(attn_mask).dtype == bool else gradient_mask
+    mask = as_array(attn_mask)
+    masked = None if attn_mask is None or mask.dtype == bool else gradient_mask
     return y.reshape(*batch, queries, values), (
         lambda dy: back(dy)[0],
         lambda dy: back(dy)[1],

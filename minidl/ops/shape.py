@@ -61,10 +61,10 @@ def broadcast_to(x: ArrayLike, shape: Axes) -> Result:
     return np.broadcast_to(x, shape), (lambda dy: dy,)  # the engine sums: any op may broadcast
 
 
-@op
+@op(lists=("arrays",))
 def concatenate(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
     """y = the arrays one after another along an axis they have.   dL/dxᵢ = its part of dL/dy"""
-    y = np.concatenate(arrays, axis)
+    y = np.concatenate(_several(arrays), axis)
     ends = np.cumsum([np.shape(x)[axis] for x in arrays])
 
     def part(start: int, end: int) -> Any:
@@ -75,11 +75,18 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
     return y, tuple(part(end - np.shape(x)[axis], end) for x, end in zip(arrays, ends, strict=True))
 
 
-@op
+@op(lists=("arrays",))
 def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
     """y = the arrays, all of one shape, one after another along a new axis.   dL/dxᵢ = its part of dL/dy"""
-    y = np.stack(arrays, axis)
+    y = np.stack(_several(arrays), axis)
     return y, tuple(lambda dy, i=i: np.take(dy, i, axis) for i in range(len(arrays)))
+
+
+def _several(arrays: Any) -> Any:
+    """TypeError unless this is a list or tuple: each of its elements has a gradient of its own."""
+    if not isinstance(arrays, list | tuple):
+        raise TypeError(f"expected a list or tuple of arrays, found one {type(arrays).__name__}")
+    return arrays
 
 
 def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -101,7 +108,7 @@ def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0)
     return [x[(*before, slice(start, end))] for start, end in zip([0, *cuts], [*cuts, size], strict=True)]
 
 
-@op
+@op(lists=("index",))
 def getitem(x: ArrayLike, index: Any) -> Result:
     """y = x[index], an index of any kind NumPy has.   dL/dx = dL/dy at the index (added where repeated), else 0"""
     x = as_array(x)
