@@ -109,13 +109,13 @@ def test_a_name_of_a_kernel_or_variant_is_taken_once():
         assert KERNELS["relu_forward"] is made
         assert kernel(cell()) is not (again := kernel(cell()))  # a notebook's cell that runs again
         assert KERNELS["mine_for_test"] is again
-        own.variant(cell())
-        assert own.variants["mine_for_test"] is own.variant(cell())
+        assert own.variant(cell()) is not (again := own.variant(cell()))
+        assert own.variants["mine_for_test"] is again
 
         def mine_for_test(x, y):
             y[:] = x
 
-        with pytest.raises(ValueError, match="variant .*'mine_for_test' is taken by"):
+        with pytest.raises(ValueError, match=r"variant .*'mine_for_test' is taken by"):
             own.variant(mine_for_test)
         assert own.variant(replace=True)(mine_for_test) is own.variants["mine_for_test"]
     finally:
