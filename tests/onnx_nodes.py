@@ -120,13 +120,14 @@ def sliced(a: Any, x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any 
 
 @node("Pad")
 def pad(a: Any, x: Any, pads: Any, value: Any = None, axes: Any = None) -> Any:
-    if a.get("mode", "constant") != "constant":
-        raise ValueError("ops.pad fills with a constant")
     widths = [(0, 0)] * x.ndim
     axes = list(range(x.ndim) if axes is None else axes)
     for i, axis in enumerate(axes):
         widths[axis] = int(pads[i]), int(pads[i + len(axes)])
-    return ops.pad(x, widths, constant_values=0.0 if value is None else float(value))
+    mode = a.get("mode", "constant")
+    return ops.pad(
+        x, widths, mode, **({"constant_values": float(value)} if mode == "constant" and value is not None else {})
+    )
 
 
 @node("Gemm")
@@ -284,8 +285,8 @@ def conv_transpose(a: Any, x: Any, w: Any, b: Any = None) -> Any:
 
 
 def pooled(a: Any, x: Any, fn: Any, value: float) -> Any:
-    if x.ndim != 4:
-        raise NotImplementedError("pooling over two axes only")
+    if x.ndim > 4:
+        raise NotImplementedError("pooling over one axis or two only")
     pads, strides, dilation, same = windows(a, x, a["kernel_shape"])
     ceil, kernel = bool(a.get("ceil_mode", 0)), tuple(a["kernel_shape"])
     if same and all(2 * p <= k for (p, _), k in zip(pads, kernel, strict=True)):
@@ -297,7 +298,7 @@ def pooled(a: Any, x: Any, fn: Any, value: float) -> Any:
 def max_pool(a: Any, x: Any) -> Any:
     if x.dtype.kind != "f":
         raise NotImplementedError("floats only")
-    return pooled(a, x, ops.max_pool2d, -np.inf)
+    return pooled(a, x, ops.max_pool1d if x.ndim == 3 else ops.max_pool2d, -np.inf)
 
 
 @node("AveragePool", of="avg_pool2d")
@@ -305,9 +306,9 @@ def avg_pool(a: Any, x: Any) -> Any:
     counted = bool(a.get("count_include_pad", 0))
 
     def fn(x: Any, k: Any, s: Any, p: Any, d: Any, c: Any) -> Any:
-        if d != (1, 1):
+        if any(step != 1 for step in d):
             raise NotImplementedError("averages of windows without gaps")
-        return ops.avg_pool2d(x, k, s, p, ceil_mode=c, count_include_pad=counted)
+        return (ops.avg_pool1d if x.ndim == 3 else ops.avg_pool2d)(x, k, s, p, ceil_mode=c, count_include_pad=counted)
 
     pads = windows(a, x, a["kernel_shape"])[0]
     apart = any(p != q or 2 * p > k for (p, q), k in zip(pads, a["kernel_shape"], strict=False))

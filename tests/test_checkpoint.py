@@ -70,7 +70,9 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, dtype):
 
 IMAGES, ROWS, SEQUENCES = random(2, 4, 8, 8), random(5, 6), random(3, 5, 6)
 LAYERS = {
+    "AdaptiveAvgPool1d": [(nn.AdaptiveAvgPool1d(2), SEQUENCES)],
     "AdaptiveAvgPool2d": [(nn.AdaptiveAvgPool2d((2, None)), IMAGES), (nn.AdaptiveAvgPool2d(3), IMAGES)],
+    "AvgPool1d": [(nn.AvgPool1d(3, 2, 1, True, False), SEQUENCES)],
     "AvgPool2d": [(nn.AvgPool2d((2, 3), (1, 2), 1, True, False, 5), IMAGES), (nn.AvgPool2d(2), IMAGES)],
     "BatchNorm1d": [
         (nn.BatchNorm1d(6, 1e-3, 0.3), ROWS),
@@ -80,6 +82,7 @@ LAYERS = {
     "BatchNorm2d": [(nn.BatchNorm2d(4, track_running_stats=False), IMAGES), (nn.BatchNorm2d(4), IMAGES)],
     "Conv1d": [(nn.Conv1d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False), IMAGES[:, :, 0])],
     "Conv2d": [
+        (nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), IMAGES),
         (nn.Conv2d(4, 2, (3, 2), (2, 1), (0, 1), (1, 2)), IMAGES),
         (nn.Conv2d(4, 4, 3, padding="same", groups=4, dtype=np.float64), IMAGES.astype(np.float64)),
     ],
@@ -101,6 +104,7 @@ LAYERS = {
     ],
     "LeakyReLU": [(nn.LeakyReLU(0.3), ROWS)],
     "LogSoftmax": [(nn.LogSoftmax(0), ROWS)],
+    "MaxPool1d": [(nn.MaxPool1d(3, 2, 1, 2, True), SEQUENCES)],
     "MaxPool2d": [(nn.MaxPool2d((3, 2), 2, (1, 0), (1, 2), True), IMAGES)],
     "ModuleDict": [(nn.ModuleDict({"left": nn.Dense(2, 3), "7": nn.ModuleDict()}), None)],
     "ModuleList": [(nn.ModuleList([nn.Dense(2, 3), nn.ModuleList([nn.ReLU()])]), None)],

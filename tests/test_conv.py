@@ -233,8 +233,29 @@ BAD = [
     (lambda: ops.conv2d(X, np.ones((6, 4, 3, 3)), dilation=3), ValueError, r"reaches over \(7, 7\)"),
     (lambda: ops.conv2d(X, W, groups=3), ValueError, "3 groups divide, found 4 in and 6 out"),
     (lambda: ops.conv2d(X, W), ValueError, r"\(O, 4 / 1, KH, KW\).*\(6, 2, 3, 3\)"),
-    (lambda: ops.conv2d(X[0], W), ValueError, r"\(N, C, H, W\).*\(4, 5, 6\)"),
-    (lambda: ops.conv2d(X, W[0]), ValueError, r"as many axes.*\(2, 3, 3\)"),
+    (lambda: ops.conv2d(X[0, 0], W), ValueError, r"\(N, C, H, W\) or \(C, H, W\).*\(5, 6\)"),
+    (lambda: ops.conv2d(X[0], W), ValueError, r"\(O, 4 / 1, KH, KW\).*\(6, 2, 3, 3\)"),
+    (lambda: ops.conv2d(X, W[0]), ValueError, r"a weight of 4 axes.*\(2, 3, 3\)"),
+    (lambda: ops.conv1d(X[0, 0, 0], W[0]), ValueError, r"\(N, C, L\) or \(C, L\).*\(6,\)"),
+    (lambda: ops.conv_transpose2d(X[0, 0], W), ValueError, r"\(N, C, H, W\) or \(C, H, W\).*\(5, 6\)"),
+    (lambda: ops.max_pool1d(X, 2), ValueError, r"\(N, C, L\) or \(C, L\), found shape \(2, 4, 5, 6\)"),
+    (lambda: ops.max_pool1d(X[0], (2, 2)), ValueError, r"kernel_size as an int or 1 of them"),
+    (lambda: ops.max_pool1d(X[0], 2, padding=2), ValueError, r"half of the kernel \(2,\), found \(2,\)"),
+    (lambda: ops.avg_pool1d(X[0], 9), ValueError, "reaches over 9 of 6"),
+    (lambda: ops.avg_pool1d(X[0].astype(int), 2), TypeError, "found int64"),
+    (lambda: ops.adaptive_avg_pool1d(X[0], 0), ValueError, "output_size"),
+    (
+        lambda: ops.adaptive_avg_pool1d(X[0, :, :, :0], 1),
+        ValueError,
+        r"an image with elements, found shape \(4, 5, 0\)",
+    ),
+    (lambda: nn.Conv1d(4, 2, 3, padding_mode="mirror"), ValueError, "Conv1d: .* zeros, reflect, replicate, circular"),
+    (
+        lambda: nn.Conv2d(4, 2, 3, padding=(5, 0), padding_mode="reflect")(X),
+        ValueError,
+        r"reflect .* at most 4 .*found 5",
+    ),
+    (lambda: nn.Conv1d(4, 2, 3, padding=6, padding_mode="circular")(X[0, :, 0, :5]), ValueError, "at most 5 .*found 6"),
     (lambda: ops.conv2d(X, W[:, :, :0], groups=2), ValueError, "a weight with elements"),
     (lambda: ops.conv2d(X, W, np.ones(5), groups=2), ValueError, r"bias \(6,\).*\(5,\)"),
     (lambda: ops.conv2d(X, W, groups=2, stride=0), ValueError, "stride as an int or 2 of them, of at least 1, found 0"),
@@ -296,3 +317,96 @@ def test_the_first_of_the_largest_whatever_the_window():
 def test_no_window_begins_in_the_padding_behind():
     assert ops.max_pool2d(np.ones((1, 1, 3, 3)), 1, 3, ceil_mode=True).shape == (1, 1, 1, 1)
     assert ops.avg_pool2d(np.ones((1, 1, 3, 3)), 1, 3, ceil_mode=True).shape == (1, 1, 1, 1)
+
+
+def same_layers(name, *args, **how):
+    ours, theirs = getattr(nn, name)(*args, **how), getattr(torch.nn, name)(*args, **how)
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    return ours, theirs
+
+
+def same_results(ours, theirs, x):
+    """Values and the gradients of x and parameters, or both refuse."""
+    theirs = theirs.double()
+    theirs.zero_grad()
+    for p in ours.parameters():
+        p.data, p.grad = p.data.astype(np.float64), None
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    try:
+        expected = theirs(b)
+    except RuntimeError:
+        with pytest.raises(ValueError, match="expected"):
+            ours(a)
+        return
+    y, grad = ours(a), arrays(expected.shape, seed=2)[0]
+    y.backward(grad)
+    expected.backward(torch.tensor(grad))
+    assert y.shape == tuple(expected.shape)
+    pairs = [(y.data, expected.detach()), (a.grad, b.grad)]
+    pairs += [(p.grad, q.grad) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)]
+    for found, right in pairs:
+        np.testing.assert_allclose(found, right.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@oracle
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("name", ["Conv1d", "Conv2d"])
+def test_padding_modes_are_pytorchs(name, mode):
+    dimensions = int(name[4])
+    paddings = [0, 1, 2, "same", "valid"] + [(2, 0), (0, 3), (5, 1)] * (dimensions == 2)
+    for p, d, groups in itertools.product(paddings, (1, 2), (1, 2)):
+        made = same_layers(name, 4, 2, 3, padding=p, dilation=d, groups=groups, padding_mode=mode)
+        for size in ((7, 6), (5, 5), (2, 3)):
+            for batch in ((2,), ()):
+                same_results(*made, arrays((*batch, 4, *size[:dimensions]))[0])
+    made = same_layers(name, 4, 2, 3, stride=2, padding=2, padding_mode=mode)
+    same_results(*made, arrays((1, 4, 7, 6)[: dimensions + 2])[0])
+    assert ("padding_mode" in repr(made[0])) == (mode != "zeros")
+
+
+@oracle
+def test_layers_of_one_image_are_pytorchs():
+    for name, args in (
+        ("Conv1d", (4, 2, 3)), ("Conv2d", (4, 2, 3)), ("ConvTranspose2d", (4, 2, 3)), ("MaxPool1d", (2,)),
+        ("MaxPool1d", (3, 2, 1, 1)), ("MaxPool1d", (3, 1, 0, 2)), ("MaxPool1d", (3, 2, 0, 1, False)),
+        ("MaxPool2d", (2,)), ("AvgPool1d", (2,)), ("AvgPool1d", (3, 2, 1, True, False)),
+        ("AvgPool1d", ((3,), (1,), (1,))), ("AvgPool2d", (2,)), ("AdaptiveAvgPool1d", (3,)),
+        ("AdaptiveAvgPool2d", ((2, 3),)),
+    ):  # fmt: skip
+        made = same_layers(name, *args)
+        sizes = (8,) if "1d" in name else (6, 5)
+        for shape in ((4, *sizes), (2, 4, *sizes)):
+            same_results(*made, arrays(shape)[0])
+
+
+@oracle
+@pytest.mark.skipif(interpreted(), reason="hundreds of windows take long where kernels are plain Python")
+@pytest.mark.parametrize("shape", [(2, 3, 9), (3, 4), (1, 1, 1), (0, 2, 5)])
+def test_pooling_of_sequences_is_pytorchs(shape):
+    x = arrays(shape)[0]
+    for k, s, p, ceil in itertools.product((1, 2, 3, (4,)), (None, 1, (3,)), (0, 1, (2,)), (False, True)):
+        for d in (1, 2):
+            agree(
+                lambda x, k=k, s=s, p=p, d=d, c=ceil: ops.max_pool1d(x, k, s, p, d, c),
+                lambda x, k=k, s=s, p=p, d=d, c=ceil: F.max_pool1d(x, k, s, p, d, c),
+                x,
+            )
+        for include in (True, False):
+            agree(
+                lambda x, k=k, s=s, p=p, c=ceil, i=include: ops.avg_pool1d(x, k, s, p, c, i),
+                lambda x, k=k, s=s, p=p, c=ceil, i=include: F.avg_pool1d(x, k, s, p, c, i),
+                x,
+            )
+    for size in (1, 2, (5,), 12):
+        agree(lambda x, o=size: ops.adaptive_avg_pool1d(x, o), lambda x, o=size: F.adaptive_avg_pool1d(x, o), x)
+
+
+def test_the_gradients_of_one_image_are_computed_once(monkeypatch):
+    """Weight and bias have one loop in common, in whatever shape the gradient comes."""
+    calls = []
+    kernel = minidl.ops.conv.conv2d_dw
+    monkeypatch.setattr(minidl.ops.conv, "conv2d_dw", lambda *args: (calls.append(1), kernel(*args)))
+    for layer, x in ((nn.Conv1d(4, 2, 3), X[0, :, 0]), (nn.Conv1d(4, 2, 3), X[:, :, 0]), (nn.Conv2d(4, 2, 3), X[0])):
+        layer(x.astype(np.float32)).sum().backward()
+    assert len(calls) == 3

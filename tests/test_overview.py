@@ -159,6 +159,11 @@ def test_flops_of_a_whole_model_as_pytorch_counts_them(torch):
         (nn.GroupNorm(1, 3), (2, 3, 4), 8 * 24, 11 * 24),
         (nn.MaxPool2d(2), (1, 3, 4, 6), (4 - 1) * 18, 18),
         (nn.MaxPool2d((2, 3), stride=1), (1, 3, 4, 6), (6 - 1) * 36, 36),
+        (nn.MaxPool1d(3, 1), (2, 3, 4), (3 - 1) * 12, 12),
+        (nn.AvgPool1d((2,)), (2, 3, 4), 2 * 12, 3 * 12),
+        (nn.AdaptiveAvgPool1d(2), (2, 3, 5), 6 * 6, 6 * 6 + 12),  # 3 + 3 elements
+        (nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular"), (1, 2, 5), 2 * 15 * 6, 2 * 2 * 15 * 6),
+        (nn.Conv2d(2, 3, 3), (2, 5, 5), 2 * 27 * 18, 2 * 2 * 27 * 18),
         (nn.AvgPool2d(2), (1, 3, 4, 6), 4 * 18, 5 * 18),
         (nn.AdaptiveAvgPool2d((2, 3)), (1, 2, 5, 7), 2 * 6 * 9, 2 * 6 * 9 + 2 * 6),  # 3 + 3 rows, 3 + 3 + 3 columns
         (nn.ConvTranspose2d(4, 6, 3, groups=2), (1, 4, 2, 2), 2 * 16 * 27, 2 * 2 * 16 * 27),

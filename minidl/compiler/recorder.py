@@ -79,7 +79,7 @@ class Recorder:
         """An array that the step uses and that is not among its inputs or state: it is passed by reference."""
         if id(array) not in self._constants:
             if not (array.flags.c_contiguous or array.flags.f_contiguous) or not array.flags.writeable:
-                array = np.array(array)
+                array = np.array(array, order="C")
             first = array.flat[0] if array.size else 0
             kind = (
                 {0: "zeros", 1: "ones"}.get(first, "constant") if array.size and (array == first).all() else "constant"

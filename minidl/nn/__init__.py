@@ -23,13 +23,14 @@ from minidl.nn.dropout import Dropout, Dropout2d
 from minidl.nn.embedding import Embedding
 from minidl.nn.module import Module
 from minidl.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
-from minidl.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minidl.nn.pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from minidl.nn.recurrent import GRU, LSTM, RNN
 from minidl.nn.transformer import TransformerEncoderLayer
 
 __all__ = [
-    "ELU", "GELU", "GRU", "LSTM", "RNN", "AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
-    "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Dropout2d", "Embedding", "Flatten", "GroupNorm", "LayerNorm",
-    "LeakyReLU", "LogSoftmax", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "ReLU",
-    "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "TransformerEncoderLayer", "init",
+    "ELU", "GELU", "GRU", "LSTM", "RNN", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d",
+    "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Dropout2d", "Embedding",
+    "Flatten", "GroupNorm", "LayerNorm", "LeakyReLU", "LogSoftmax", "MaxPool1d", "MaxPool2d", "Module", "ModuleDict",
+    "ModuleList", "MultiheadAttention", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh", "TransformerEncoderLayer", "init",
 ]  # fmt: skip

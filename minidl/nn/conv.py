@@ -9,12 +9,18 @@ import numpy as np
 
 from minidl import init, ops
 from minidl.nn.module import Module, check_layer
-from minidl.ops.conv import pair
+from minidl.ops.conv import paddings, pair
 from minidl.tensor import ArrayLike, Tensor
+
+PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's, NumPy's
 
 
 class _Convolution(Module):
-    """weight and bias, uniform on ± 1/√fan_in (PyTorch's default), and what the three layers have in common."""
+    """weight and bias, uniform on ± 1/√fan_in (PyTorch's default), and what the three layers have in common.
+
+    padding_mode says what is put around x: "zeros"; what is next to it, mirrored ("reflect"); its outermost elements
+    ("replicate"); or what is at its other end ("circular").
+    """
 
     dimensions = 2
     transposed = False
@@ -31,8 +37,11 @@ class _Convolution(Module):
         bias: bool = True,
         dtype: Any = np.float32,
         generator: np.random.Generator | None = None,
+        padding_mode: str = "zeros",
     ) -> None:
         layer = type(self).__name__
+        if padding_mode not in PADDING:
+            raise ValueError(f"{layer}: expected padding_mode as one of {', '.join(PADDING)}, found {padding_mode!r}")
         check_layer(layer, dtype, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -40,7 +49,7 @@ class _Convolution(Module):
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair(kernel_size, "kernel_size", 1, self.dimensions)
-        self.stride, self.dilation = stride, dilation
+        self.stride, self.dilation, self.padding_mode = stride, dilation, padding_mode
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0, self.dimensions)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         shape = (first, second // groups, *self.kernel_size)
@@ -52,30 +61,58 @@ class _Convolution(Module):
             self.bias = Tensor(np.empty(out_channels, dtype), requires_grad=True)
             init.uniform_(self.bias, -bound, bound, generator)
 
+    def _padded(self, x: ArrayLike) -> tuple[ArrayLike, Any]:
+        """(x with what is put around it, the zeros that are still to be put around it)"""
+        if self.padding_mode == "zeros":
+            return x, self.padding
+        stride, dilation = (pair(getattr(self, n), n, 1, self.dimensions) for n in ("stride", "dilation"))
+        before, after = paddings(self.padding, self.kernel_size, stride, dilation)
+        shape = np.shape(x.data if isinstance(x, Tensor) else x)
+        most = {"reflect": -1, "circular": 0}.get(self.padding_mode)
+        for n, *widths in zip(shape[-self.dimensions :], before, after, strict=False):
+            if most is not None and max(widths) > n + most:
+                raise ValueError(
+                    f"{type(self).__name__}: expected {self.padding_mode} padding of at most {n + most} beside an x of "
+                    f"shape {shape}, found {max(widths)}"
+                )
+        around = [(0, 0)] * (len(shape) - self.dimensions) + list(zip(before, after, strict=True))
+        return ops.pad(x, around[-len(shape) :], PADDING[self.padding_mode]), 0
+
     def extra_repr(self) -> str:
         told = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        defaults = {"stride": 1, "padding": (0,) * self.dimensions, "dilation": 1, "groups": 1}
+        defaults = {"stride": 1, "padding": (0,) * self.dimensions, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
         return told + "".join(f", {n}={getattr(self, n)}" for n, value in defaults.items() if getattr(self, n) != value)
 
 
 class Conv2d(_Convolution):
-    """`ops.conv2d` of x (N, in_channels, H, W). weight (out_channels, in_channels / groups, KH, KW), bias (O,)"""
+    """`ops.conv2d` of x (N, in_channels, H, W) or (in_channels, H, W).
+
+    weight (out_channels, in_channels / groups, KH, KW), bias (out_channels,)
+    """
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        x, padding = self._padded(x)
+        return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv1d(_Convolution):
-    """`ops.conv1d` of x (N, in_channels, L). weight (out_channels, in_channels / groups, K), bias (out_channels,)"""
+    """`ops.conv1d` of x (N, in_channels, L) or (in_channels, L).
+
+    weight (out_channels, in_channels / groups, K), bias (out_channels,)
+    """
 
     dimensions = 1
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return ops.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        x, padding = self._padded(x)
+        return ops.conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Convolution):
-    """`ops.conv_transpose2d` of x (N, in_channels, H, W). weight (in_channels, out_channels / groups, KH, KW)"""
+    """`ops.conv_transpose2d` of x (N, in_channels, H, W) or (in_channels, H, W).
+
+    weight (in_channels, out_channels / groups, KH, KW), bias (out_channels,)
+    """
 
     transposed = True
 

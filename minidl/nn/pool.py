@@ -9,8 +9,8 @@ from minidl.nn.module import Module
 from minidl.tensor import ArrayLike, Tensor
 
 
-class MaxPool2d(Module):
-    """`ops.max_pool2d`"""
+class _MaxPool(Module):
+    pool: Any
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
@@ -19,10 +19,23 @@ class MaxPool2d(Module):
         self.dilation, self.ceil_mode = dilation, ceil_mode
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        made: Tensor = self.pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return made
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}"
+
+
+class MaxPool2d(_MaxPool):
+    """`ops.max_pool2d`"""
+
+    pool = staticmethod(ops.max_pool2d)
+
+
+class MaxPool1d(_MaxPool):
+    """`ops.max_pool1d`"""
+
+    pool = staticmethod(ops.max_pool1d)
 
 
 class AvgPool2d(Module):
@@ -55,14 +68,48 @@ class AvgPool2d(Module):
         return f"kernel_size={self.kernel_size}"
 
 
-class AdaptiveAvgPool2d(Module):
-    """`ops.adaptive_avg_pool2d`"""
+class AvgPool1d(Module):
+    """`ops.avg_pool1d`"""
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return ops.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}"
+
+
+class _AdaptiveAvgPool(Module):
+    pool: Any
 
     def __init__(self, output_size: Any) -> None:
         self.output_size = output_size
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return ops.adaptive_avg_pool2d(x, self.output_size)
+        made: Tensor = self.pool(x, self.output_size)
+        return made
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """`ops.adaptive_avg_pool2d`"""
+
+    pool = staticmethod(ops.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """`ops.adaptive_avg_pool1d`"""
+
+    pool = staticmethod(ops.adaptive_avg_pool1d)

@@ -63,7 +63,14 @@ from minidl.ops.loss import (
     softmax_cross_entropy,
 )
 from minidl.ops.norm import batch_norm, group_norm, layer_norm
-from minidl.ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from minidl.ops.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from minidl.ops.recurrent import recurrent
 from minidl.ops.reduce import cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from minidl.ops.shape import (
@@ -86,10 +93,12 @@ from minidl.ops.shape import (
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "add",
     "arctan",
     "astype",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
@@ -132,6 +141,7 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool1d",
     "max_pool2d",
     "maximum",
     "mean",

@@ -6,6 +6,7 @@ forward pass is the convolution's input gradient, and one dimension is two of wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -29,16 +30,16 @@ def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
     return tuple(map(int, values))
 
 
-def _padding(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """Rows or columns of zeros (before, after), of each dimension together."""
+def paddings(padding: Any, kernel: Any, stride: Any, dilation: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows or columns (before, after) that are put around, of each dimension together."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(f'expected padding as ints, "same" or "valid", found {padding!r}')
-        if padding == "same" and stride != (1, 1):
+        if padding == "same" and max(stride) > 1:
             raise ValueError(f'expected a stride of 1 with padding "same", found {stride}')
         total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
-        return (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
-    both: Any = pair(padding, "padding", 0)
+        return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
+    both = pair(padding, "padding", 0, len(kernel))
     return both, both
 
 
@@ -49,14 +50,36 @@ def _check_groups(groups: int, inputs: int, outputs: int) -> None:
 
 
 def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str) -> Any:
-    """(x, weight, bias or None, dtype): of the ranks that `axes` has, as floats."""
+    """(x, weight, bias or None, dtype): floats, of as many axes as `axes` names; x may be without the batch's."""
     x, w = floating(x), floating(weight, "weight")
-    if x.ndim != len(axes) or w.ndim != len(axes):
-        shape = ", ".join(axes)
-        raise ValueError(f"expected x ({shape}) and a weight of as many axes, found shapes {x.shape} and {w.shape}")
+    if x.ndim not in (len(axes), len(axes) - 1) or w.ndim != len(axes):
+        shapes = f"({', '.join(axes)}) or ({', '.join(axes[1:])}) and a weight of {len(axes)} axes"
+        raise ValueError(f"expected x {shapes}, found shapes {x.shape} and {w.shape}")
     if 0 in w.shape:
         raise ValueError(f"expected a weight with elements, found shape {w.shape}")
     return x, w, None if bias is None else floating(bias, "bias"), one_dtype(x, w)
+
+
+def _as_images(run: Callable[..., Result], x: Array, w: Array, *rest: Any) -> Result:
+    """What `run` makes of x as (N, C, H, W) and w of four axes, where x is (C, H, W), (N, C, L) or (C, L).
+
+    Axes of size 1 stand in for those that are missing, and are taken out of the result again.
+    """
+    alone, flat = x.ndim < w.ndim, w.ndim == 3
+    if not alone and not flat:
+        return run(x, w, *rest)
+    images, weight = x[None] if alone else x, w
+    if flat:
+        images, weight = images[:, :, None], weight[:, :, None]
+    y, gradients = run(images, weight, *rest)
+    gradient_x, gradient_w, gradient_b = cast("tuple[Gradient, ...]", gradients)
+    kept = tuple(n for i, n in enumerate(y.shape) if not (alone and i == 0) and not (flat and i == 2))
+    back = joint(lambda dy: np.reshape(dy, y.shape))  # one array for all: they may have work in common
+    return np.reshape(y, kept), (
+        lambda dy: np.reshape(gradient_x(back(dy)), x.shape),
+        lambda dy: np.reshape(gradient_w(back(dy)), w.shape),
+        lambda dy: gradient_b(back(dy)),
+    )
 
 
 def _bias(b: Array | None, outputs: int, dtype: Any) -> Array:
@@ -71,15 +94,16 @@ def _geometry(stride: Any, dilation: Any, before: Any, groups: int) -> Array:
     return np.array([*stride, *dilation, *before, groups], np.int64)
 
 
-def _convolution(operands: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Result:
-    x, w, bias, dtype = operands
+def _convolution(
+    x: Array, w: Array, bias: Array | None, dtype: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Result:
     (images, channels, *size), (outputs, inside, *kernel) = x.shape, w.shape
     _check_groups(groups, channels, outputs)
     if inside * groups != channels:
         raise ValueError(
             f"expected a weight (O, {channels} / {groups}, KH, KW) for {channels} channels of x, found shape {w.shape}"
         )
-    before, after = _padding(padding, (kernel[0], kernel[1]), stride, dilation)
+    before, after = paddings(padding, kernel, stride, dilation)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     padded = [n + a + b for n, a, b in zip(size, before, after, strict=True)]
     if reach[0] > padded[0] or reach[1] > padded[1]:
@@ -127,13 +151,13 @@ def conv2d(
 ) -> Result:
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, is + ud − p, js + vd − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w
 
-    x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW), where
-    OH = ⌊(H + 2p − d(KH − 1) − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also
+    x (N, C, H, W) or (C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW) or without
+    N, OH = ⌊(H + 2p − d(KH − 1) − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also
     "valid" (0) or "same" (y as large as x). ValueError: a kernel larger than the padded input, groups that do not
     divide the channels.
     """
     s, d = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    return _convolution(_operands(x, weight, bias, "NCHW"), s, padding, d, groups)
+    return _as_images(_convolution, *_operands(x, weight, bias, "NCHW"), s, padding, d, groups)
 
 
 @op
@@ -148,19 +172,12 @@ def conv1d(
 ) -> Result:
     """y[n, o, i] = b[o] + Σ w[o, c, u]·x[n, c, is + ud − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w,  dL/db = Σ dL/dy
 
-    x (N, C, L), weight (O, C / groups, K), bias (O,) or None: float; y (N, O, OL). Arguments and errors: `conv2d`'s.
+    x (N, C, L) or (C, L), weight (O, C / groups, K), bias (O,) or None: float; y (N, O, OL) or (O, OL). Arguments and
+    errors: `conv2d`'s.
     """
-    x, w, b, dtype = _operands(x, weight, bias, "NCL")
     s, d = pair(stride, "stride", 1, 1), pair(dilation, "dilation", 1, 1)
     p = padding if isinstance(padding, str) else (0, *pair(padding, "padding", 0, 1))
-    y, found = _convolution((x[:, :, None], w[:, :, None], b, dtype), (1, s[0]), p, (1, d[0]), groups)
-    gradient_x, gradient_w, gradient_b = cast("tuple[Gradient, ...]", found)
-    gradients = (
-        lambda dy: gradient_x(dy[:, :, None])[:, :, 0],
-        lambda dy: gradient_w(dy[:, :, None])[:, :, 0],
-        lambda dy: gradient_b(dy[:, :, None]),
-    )
-    return y[:, :, 0], gradients
+    return _as_images(_convolution, *_operands(x, weight, bias, "NCL"), (1, *s), p, (1, *d), groups)
 
 
 @op
@@ -176,13 +193,19 @@ def conv_transpose2d(
 ) -> Result:
     """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
 
-    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,)
-    or None: float; y (N, O, OH, OW), OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding. ValueError: an output_padding
-    as large as both stride and dilation, nothing left of the output, groups that do not divide the channels.
+    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W) or (C, H, W), weight (C, O / groups, KH,
+    KW), bias (O,) or None: float; y (N, O, OH, OW) or without N, OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding.
+    ValueError: an output_padding as large as both stride and dilation, nothing left of the output, groups that do not
+    divide the channels.
     """
-    x, w, bias, dtype = _operands(x, weight, bias, "NCHW")
     s, d, p = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)
     more = pair(output_padding, "output_padding", 0)
+    return _as_images(_transposed, *_operands(x, weight, bias, "NCHW"), s, d, p, more, groups)
+
+
+def _transposed(
+    x: Array, w: Array, bias: Array | None, dtype: Any, s: Pair, d: Pair, p: Pair, more: Pair, groups: int
+) -> Result:
     (images, channels, *size), (inputs, inside, *kernel) = x.shape, w.shape
     outputs = inside * groups
     _check_groups(groups, channels, outputs)

@@ -1,7 +1,8 @@
-"""Pooling: the largest or the mean value of each window of an image."""
+"""Pooling: the largest or the mean value of each window of an image, or of a sequence: an image of one row."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,17 @@ def avg_pool2d_backward(dy: Array, rows: Array, columns: Array, divisors: Array,
                         dx[p, r, q] += part
 
 
-def _planes(x: ArrayLike) -> Array:
+def _input(x: ArrayLike, axes: str) -> Array:
     x = floating(x)
-    if x.ndim not in (3, 4):
-        raise ValueError(f"expected x (N, C, H, W) or (C, H, W), found shape {x.shape}")
+    if x.ndim not in (len(axes), len(axes) - 1):
+        raise ValueError(f"expected x ({', '.join(axes)}) or ({', '.join(axes[1:])}), found shape {x.shape}")
     return kernel_array(x, x.dtype)
+
+
+def _planes(x: Array, dimensions: int) -> Array:
+    """x as (P, H, W), where H of a sequence is 1."""
+    size = (1,) * (2 - dimensions) + x.shape[-dimensions:]
+    return x.reshape(math.prod(x.shape[:-dimensions]), *size)
 
 
 def _outputs(
@@ -151,6 +158,30 @@ def _squares(size: tuple[int, ...], k: Any, s: Any, p: Any, d: Any, out: list[in
     return starts.astype(np.uint32)
 
 
+def _largest(
+    x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, count: int
+) -> Result:
+    """Max pooling over the last `count` axes, 1 or 2."""
+    k, d = pair(kernel_size, "kernel_size", 1, count), pair(dilation, "dilation", 1, count)
+    s = k if stride is None else pair(stride, "stride", 1, count)
+    p = pair(padding, "padding", 0, count)
+    shape = (*x.shape[:-count], *_outputs(x.shape[-count:], k, s, p, d, ceil_mode))
+    k, s, p, d = (v if count == 2 else (least, *v) for v, least in ((k, 1), (s, 1), (p, 0), (d, 1)))
+    planes = _planes(x, count)
+    out = [1, *shape[-count:]][-2:]
+    y = np.empty((planes.shape[0], *out), x.dtype, like=x)
+    places = np.empty(y.shape, np.int32, like=x)
+    windows = np.array([*k, *s, *p, *d], np.int64)
+    max_pool2d_forward(planes, windows, _squares(planes.shape[1:], k, s, p, d, out), y, places)
+
+    def gradient(dy: Array) -> Array:
+        dx = np.empty((planes.shape[0], planes.shape[1] * planes.shape[2]), x.dtype, like=x)
+        max_pool2d_backward(kernel_array(dy, x.dtype).reshape(y.shape), places, dx)
+        return dx.reshape(x.shape)
+
+    return y.reshape(shape), (gradient,)
+
+
 @op
 def max_pool2d(
     x: ArrayLike,
@@ -166,29 +197,36 @@ def max_pool2d(
     argument an int or (height, width); stride None: the kernel's size. Padding is −∞. ValueError: padding over half of
     the kernel, a kernel larger than the padded input.
     """
-    x = _planes(x)
-    k, d, p = pair(kernel_size, "kernel_size", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)
-    s = k if stride is None else pair(stride, "stride", 1)
-    out = _outputs(x.shape[-2:], k, s, p, d, ceil_mode)
-    windows = np.array([*k, *s, *p, *d], np.int64)
-    shape = (*x.shape[:-2], *out)
-    planes = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, *x.shape[-2:])
-    y = np.empty((planes.shape[0], *out), x.dtype, like=x)
-    places = np.empty(y.shape, np.int32, like=x)
-    max_pool2d_forward(planes, windows, _squares(x.shape[-2:], k, s, p, d, out), y, places)
-
-    def gradient(dy: Array) -> Array:
-        dx = np.empty((planes.shape[0], x.shape[-2] * x.shape[-1]), x.dtype, like=x)
-        max_pool2d_backward(kernel_array(dy, x.dtype).reshape(y.shape), places, dx)
-        return dx.reshape(x.shape)
-
-    return y.reshape(shape), (gradient,)
+    return _largest(_input(x, "NCHW"), kernel_size, stride, padding, dilation, ceil_mode, 2)
 
 
-def _averages(x: Array, rows: Array, columns: Array, divisors: Array) -> Result:
-    shape = (*x.shape[:-2], len(rows), len(columns))
-    planes = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, *x.shape[-2:])
-    y = np.empty((planes.shape[0], *shape[-2:]), x.dtype, like=x)
+@op
+def max_pool1d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Result:
+    """y = the largest x in each window.   dL/dx = dL/dy at the first largest of each window (added up), else 0
+
+    x (N, C, L) or (C, L): float; y (…, OL). Arguments, each an int, and errors: `max_pool2d`'s.
+    """
+    return _largest(_input(x, "NCL"), kernel_size, stride, padding, dilation, ceil_mode, 1)
+
+
+def _averages(x: Array, bounds: list[Array], counts: list[Array], divisor: int | None = None) -> Result:
+    """The means over windows from bounds[i][:, 0] to bounds[i][:, 1] of the last axes, one or two of them."""
+    shape = (*x.shape[: -len(bounds)], *map(len, bounds))
+    planes = _planes(x, len(bounds))
+    if len(bounds) == 1:
+        bounds, counts = [np.array([[0, 1]]), *bounds], [np.ones(1, np.int64), *counts]
+    rows, columns = bounds
+    divisors = np.multiply.outer(*counts).astype(x.dtype)
+    if divisor is not None:
+        divisors[:] = divisor
+    y = np.empty((planes.shape[0], *divisors.shape), x.dtype, like=x)
     avg_pool2d_forward(planes, rows, columns, divisors, y)
 
     def gradient(dy: Array) -> Array:
@@ -197,6 +235,25 @@ def _averages(x: Array, rows: Array, columns: Array, divisors: Array) -> Result:
         return dx.reshape(x.shape)
 
     return y.reshape(shape), (gradient,)
+
+
+def _mean(
+    x: Array, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any, count: int
+) -> Result:
+    """Average pooling over the last `count` axes, 1 or 2."""
+    k, p = pair(kernel_size, "kernel_size", 1, count), pair(padding, "padding", 0, count)
+    s = k if stride is None else pair(stride, "stride", 1, count)
+    if divisor is not None and divisor == 0:
+        raise ValueError("expected a divisor_override other than 0, found 0")
+    size = x.shape[-count:]
+    bounds, counts = [], []
+    for n, o, k_i, s_i, p_i in zip(size, _outputs(size, k, s, p, (1, 1)[:count], ceil_mode), k, s, p, strict=True):
+        first = np.arange(o) * s_i - p_i
+        last = np.minimum(first + k_i, n + p_i)
+        inner = np.stack([np.maximum(first, 0), np.minimum(last, n)], axis=1)
+        counts.append(last - first if include else inner[:, 1] - inner[:, 0])
+        bounds.append(inner)
+    return _averages(x, bounds, counts, divisor)
 
 
 @op
@@ -214,23 +271,40 @@ def avg_pool2d(
     Shapes, arguments and errors as `max_pool2d`'s. The zeros of the padding count unless not `count_include_pad`;
     `divisor_override` is what the sums are divided by instead of the count.
     """
-    x = _planes(x)
-    k, p = pair(kernel_size, "kernel_size", 1), pair(padding, "padding", 0)
-    s = k if stride is None else pair(stride, "stride", 1)
-    if divisor_override is not None and divisor_override == 0:
-        raise ValueError("expected a divisor_override other than 0, found 0")
-    size = x.shape[-2:]
-    bounds, counts = [], []
-    for n, count, k_i, s_i, p_i in zip(size, _outputs(size, k, s, p, (1, 1), ceil_mode), k, s, p, strict=True):
-        first = np.arange(count) * s_i - p_i
-        last = np.minimum(first + k_i, n + p_i)
-        inner = np.stack([np.maximum(first, 0), np.minimum(last, n)], axis=1)
-        counts.append(last - first if count_include_pad else inner[:, 1] - inner[:, 0])
-        bounds.append(inner)
-    divisors = np.multiply.outer(counts[0], counts[1]).astype(x.dtype)
-    if divisor_override is not None:
-        divisors[:] = divisor_override
-    return _averages(x, bounds[0], bounds[1], divisors)
+    x = _input(x, "NCHW")
+    return _mean(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
+
+
+@op
+def avg_pool1d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Result:
+    """y = the mean of x in each window.   dL/dx = Σ dL/dy / (elements of the window) over the windows that x is in
+
+    x (N, C, L) or (C, L): float; y (…, OL). Arguments, each an int, and errors: `avg_pool2d`'s.
+    """
+    return _mean(_input(x, "NCL"), kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1)
+
+
+def _adaptive(x: Array, output_size: Any, count: int) -> Result:
+    """Average pooling of the last `count` axes, 1 or 2, to a given size."""
+    size = x.shape[-count:]
+    given = output_size if isinstance(output_size, list | tuple) else (output_size,) * count
+    if len(given) == count:
+        given = tuple(n if o is None else o for o, n in zip(given, size, strict=True))
+    out = pair(given, "output_size", 1, count)
+    if 0 in size:
+        raise ValueError(f"expected an image with elements, found shape {x.shape}")
+    bounds = [
+        np.stack([np.arange(o) * n // o, -(-(np.arange(1, o + 1) * n) // o)], axis=1)
+        for o, n in zip(out, size, strict=True)
+    ]
+    return _averages(x, bounds, [b[:, 1] - b[:, 0] for b in bounds])
 
 
 @op
@@ -239,16 +313,13 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Result:
 
     x (N, C, H, W) or (C, H, W): float; output_size (OH, OW), an int for both, None in a place to leave that size.
     """
-    x = _planes(x)
-    given = output_size if isinstance(output_size, list | tuple) else (output_size, output_size)
-    if len(given) == 2:
-        given = tuple(n if o is None else o for o, n in zip(given, x.shape[-2:], strict=True))
-    out = pair(given, "output_size", 1)
-    if 0 in x.shape[-2:]:
-        raise ValueError(f"expected an image with elements, found shape {x.shape}")
-    bounds = [
-        np.stack([np.arange(o) * n // o, -(-(np.arange(1, o + 1) * n) // o)], axis=1)
-        for o, n in zip(out, x.shape[-2:], strict=True)
-    ]
-    counts = [b[:, 1] - b[:, 0] for b in bounds]
-    return _averages(x, bounds[0], bounds[1], np.multiply.outer(counts[0], counts[1]).astype(x.dtype))
+    return _adaptive(_input(x, "NCHW"), output_size, 2)
+
+
+@op
+def adaptive_avg_pool1d(x: ArrayLike, output_size: Any) -> Result:
+    """y[i] = the mean of elements ⌊iL/OL⌋ to ⌈(i+1)L/OL⌉.   dL/dx = Σ dL/dy / (elements of the window)
+
+    x (N, C, L) or (C, L): float; output_size OL.
+    """
+    return _adaptive(_input(x, "NCL"), output_size, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,14 +128,67 @@ def getitem(x: ArrayLike, index: Any) -> Result:
     return y, (gradient,)
 
 
+PADDING_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
 @op
-def pad(x: ArrayLike, pad_width: Any, constant_values: float = 0) -> Result:
-    """y = x with constants around; `pad_width` as in `np.pad`.   dL/dx = the inner part of dL/dy"""
+def pad(x: ArrayLike, pad_width: Any, mode: Any = "constant", constant_values: Any = 0) -> Result:
+    """y = x with something around.   dL/dx = dL/dy, added up over the places where an element of x went
+
+    pad_width   elements (before, after) of each axis, in any form that `np.pad` takes: ((b, a), …), (b, a) or ((b, a),)
+                for all axes, a number for both sides of all, {axis: (b, a) or number} for some
+    mode        as `np.pad`'s: "constant", "edge" (the outermost element again), "reflect" (mirrored at it), "symmetric"
+                (mirrored beyond it) or "wrap" (what is at the other end). A number here: constants of that value
+
+    TypeError, ValueError: widths that are no integers, negative, or of another number of axes; unknown modes; an empty
+    axis to take elements from.
+    """
     x = as_array(x)
-    y = np.pad(x, pad_width, constant_values=constant_values)
-    before = np.broadcast_to(pad_width, (x.ndim, 2))[:, 0]
-    inner = tuple(slice(a, a + n) for a, n in zip(before.tolist(), x.shape, strict=True))
-    return y, (lambda dy: dy[inner],)
+    if not isinstance(mode, str):
+        mode, constant_values = "constant", mode
+    if mode not in PADDING_MODES:
+        raise ValueError(f"expected mode as one of {', '.join(PADDING_MODES)}, found {mode!r}")
+    widths = _widths(pad_width, x.ndim)
+    if mode == "constant" and widths:
+        inner = tuple(slice(a, a + n) for (a, _), n in zip(widths, x.shape, strict=True))
+        return np.pad(x, widths, constant_values=constant_values), (lambda dy: dy[inner],)
+    y, steps = x, []
+    for axis, ((before, after), n) in enumerate(zip(widths, x.shape, strict=True)):
+        if before or after:
+            if n == 0:
+                raise ValueError(f"expected elements along axis {axis} to pad it with, found shape {x.shape}")
+            taken = np.pad(np.arange(n), (before, after), mode)
+            y = np.take(y, taken, axis)
+            steps.append((axis, before, n, taken))
+
+    def gradient(dy: Array) -> Array:
+        for axis, before, n, taken in reversed(steps):
+            ahead, outside = (slice(None),) * axis, np.delete(np.arange(taken.size), slice(before, before + n))
+            dx = dy[(*ahead, slice(before, before + n))].copy()
+            np.add.at(dx, (*ahead, taken[outside]), np.take(dy, outside, axis))
+            dy = dx
+        return dy
+
+    return y, (gradient,)
+
+
+def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+    """(before, after) of every axis."""
+    pairs = pad_width
+    try:
+        if isinstance(pad_width, Mapping):
+            pairs = np.zeros((ndim, 2), np.int64).astype(object)
+            for axis, width in pad_width.items():
+                pairs[np.lib.array_utils.normalize_axis_index(axis, ndim)] = width
+            pairs = np.array(pairs.tolist())
+        widths = np.broadcast_to(pairs, (ndim, 2))
+    except ValueError as error:
+        raise ValueError(f"expected pad_width as in np.pad, of {ndim} axes, found {pad_width!r}") from error
+    if widths.dtype.kind not in "iu" and widths.size:
+        raise TypeError(f"expected pad_width in integers, found {pad_width!r}")
+    if widths.size and widths.min() < 0:
+        raise ValueError(f"expected pad_width of at least 0, found {pad_width!r}")
+    return [(int(before), int(after)) for before, after in widths]
 
 
 @op

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,25 +99,24 @@ def _rectified(a: Arguments, y: Array) -> Cost:
     return n + y.size, gradients | {JOINT: y.size}
 
 
-def _max_pool(a: Arguments, y: Array) -> Cost:
-    return y.size * (_window(a["kernel_size"]) - 1), {"x": y.size}
+def _max_pool(a: Arguments, y: Array, dimensions: int = 2) -> Cost:
+    return y.size * (_window(a["kernel_size"], dimensions) - 1), {"x": y.size}
 
 
-def _average_pool(a: Arguments, y: Array) -> Cost:
-    elements = _window(a["kernel_size"])
+def _average_pool(a: Arguments, y: Array, dimensions: int = 2) -> Cost:
+    elements = _window(a["kernel_size"], dimensions)
     return y.size * elements, {"x": y.size * (elements + 1)}
 
 
-def _adaptive_pool(a: Arguments, y: Array) -> Cost:
-    planes = math.prod(y.shape[:-2])
-    elements = planes  # of all windows together: some overlap
-    for n, o in zip(np.shape(a["x"])[-2:], y.shape[-2:], strict=True):
+def _adaptive_pool(a: Arguments, y: Array, dimensions: int = 2) -> Cost:
+    elements = math.prod(y.shape[:-dimensions])  # planes; then the elements of all windows together: some overlap
+    for n, o in zip(np.shape(a["x"])[-dimensions:], y.shape[-dimensions:], strict=True):
         elements *= sum(-(-(i + 1) * n // o) - i * n // o for i in range(o))
     return elements, {"x": elements + y.size}
 
 
-def _window(size: Any) -> int:
-    return math.prod(size) if isinstance(size, list | tuple) else int(size) ** 2
+def _window(size: Any, dimensions: int) -> int:
+    return math.prod(size) if isinstance(size, list | tuple) else int(size) ** dimensions
 
 
 def _norm(a: Arguments, y: Array) -> Cost:
@@ -158,7 +158,9 @@ def _recurrent(a: Arguments, y: Array) -> Cost:
 
 
 FORMULAS: dict[str, Callable[[Arguments, Array], Cost]] = {
+    "adaptive_avg_pool1d": partial(_adaptive_pool, dimensions=1),
     "adaptive_avg_pool2d": _adaptive_pool,
+    "avg_pool1d": partial(_average_pool, dimensions=1),
     "avg_pool2d": _average_pool,
     "batch_norm": _norm,
     "conv1d": _weighted,
@@ -171,6 +173,7 @@ FORMULAS: dict[str, Callable[[Arguments, Array], Cost]] = {
     "group_norm": _norm,
     "layer_norm": _norm,
     "matmul": _matmul,
+    "max_pool1d": partial(_max_pool, dimensions=1),
     "max_pool2d": _max_pool,
     "recurrent": _recurrent,
     "scaled_dot_product_attention": _attention,

@@ -22,7 +22,7 @@ SATURATED: dict[str, Callable[[Array], Array]] = {
     "sigmoid": lambda y: np.abs(2 * y - 1) > _HEIGHT,  # (1 + tanh(x / 2)) / 2
 }
 ACTIVATIONS = {"relu": "relu", "dense_relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid"}  # op → its function
-CHANNELS_FIRST = {"conv1d", "conv2d", "conv_transpose2d"}
+CHANNELS_FIRST = {"conv1d": -2, "conv2d": -3, "conv_transpose2d": -3}  # and where, with or without a batch
 UNITS_LAST = {"dense", "matmul", "einsum", "recurrent"}
 _OPS = {*ACTIVATIONS, *CHANNELS_FIRST, *UNITS_LAST}
 
@@ -105,7 +105,7 @@ class _Observer:
         if y.dtype.kind != "f":
             return
         known = self.found.setdefault(name, Activations(name, title, function))
-        known.add(y, 1 if y.ndim == 4 or (y.ndim == 3 and self.units == 1) else -1)
+        known.add(y, {4: 1, 3: self.units}.get(y.ndim, -1))
         self.latest = known, y
 
     def note_function(self, call: _Call, op: str, function: str, y: Array) -> None:
@@ -140,7 +140,7 @@ class _Observer:
         name = op.__name__
         function, y = ACTIVATIONS.get(name), np.asarray(value)
         if name in CHANNELS_FIRST:
-            self.units = 1
+            self.units = CHANNELS_FIRST[name]
         elif name in UNITS_LAST or name == "dense_relu":
             self.units = -1
         if name == "recurrent":

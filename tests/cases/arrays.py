@@ -169,6 +169,15 @@ case("pad", lambda x: ops.pad(x, ((1, 0), (2, 3))), [normal(2, 3)], lambda t, x:
 case("pad value", lambda x: ops.pad(x, 1, constant_values=2.5), [normal(2, 3)],
      lambda t, x: t.nn.functional.pad(x, (1, 1, 1, 1), value=2.5))  # fmt: skip
 case("pad pair", lambda x: ops.pad(x, (2, 1)), [normal(2, 3)], lambda t, x: t.nn.functional.pad(x, (2, 1, 2, 1)))
+case("pad dictionary", lambda x: ops.pad(x, {-1: (1, 2)}), [normal(2, 3)],
+     lambda t, x: t.nn.functional.pad(x, (1, 2)))  # fmt: skip
+for mode, theirs in (("reflect", "reflect"), ("edge", "replicate"), ("wrap", "circular")):
+    case(f"pad {mode}", lambda x, m=mode: ops.pad(x, ((0, 0), (2, 0), (1, 3)), m), [normal(2, 3, 4)],
+         lambda t, x, m=theirs: t.nn.functional.pad(x[None], (1, 3, 2, 0), m)[0])  # fmt: skip
+case("pad symmetric", lambda x: ops.pad(x, (1, 2), mode="symmetric"), [normal(2, 3)],
+     lambda t, x: x[[0, 0, 1, 1, 0]][:, [0, 0, 1, 2, 2, 1]])  # fmt: skip
+case("pad edge far", lambda x: ops.pad(x, {0: 3}, "edge"), [normal(1, 2)], lambda t, x: x.expand(7, 2))
+case("pad nothing", lambda x: ops.pad(x, 0, "wrap"), [normal(2, 3)], lambda t, x: x * 1)
 case("flip", ops.flip, [normal(2, 3)], lambda t, x: x.flip((0, 1)))
 case("flip axis", lambda x: ops.flip(x, 1), [normal(2, 3)], lambda t, x: x.flip(1))
 case("flip axes", lambda x: ops.flip(x, (0, -1)), [normal(2, 3, 2)], lambda t, x: x.flip((0, -1)))
@@ -192,6 +201,7 @@ for name, index in INDICES.items():
     case(f"getitem {name}", lambda x, i=index: x[i], [normal(3, 4)],
          lambda t, x, i=index: x[tuple(map(t.as_tensor, i)) if isinstance(i, tuple) and isinstance(i[0], np.ndarray)
                                  else t.as_tensor(i) if isinstance(i, np.ndarray | list) else i])  # fmt: skip
+case("getitem middle", lambda x: x[:, [1, 0, 1]], [normal(2, 3, 4)], lambda t, x: x[:, [1, 0, 1]])
 case("getitem reversed", lambda x: x[::-1, ::-2], [normal(3, 4)], lambda t, x: x.flip((0, 1))[:, ::2])
 case("getitem tuples", lambda x: x[(0, 0, 2), :], [normal(3, 4)], lambda t, x: x[[0, 0, 2], :])
 
