@@ -356,6 +356,14 @@ TABLE = [
     error(V, r"^concatenate: need at least one array", lambda: ops.concatenate([])),
     error(V, r"^stack: all input arrays must have the same shape", lambda: ops.stack([X, X.T])),
     error(V, r"^pad: .*", lambda: ops.pad(X, -1)),
+    error(V, r"^pad: expected mode as one of constant, edge, .*found 'replicate'", lambda: ops.pad(X, 1, "replicate")),
+    error(T, r"^pad: expected pad_width in integers, found 1.5", lambda: ops.pad(X, 1.5)),
+    error(T, r"^pad: expected pad_width in integers, found None", lambda: ops.pad(X, None)),
+    error(T, r"^pad: expected pad_width in integers, found \{0: 1.5\}", lambda: ops.pad(X, {0: 1.5})),
+    error(V, r"^pad: expected pad_width of at least 0, found \{-1: -2\}", lambda: ops.pad(X, {-1: -2})),
+    error(V, r"^pad: .*of 2 axes, found \{2: 1\}", lambda: ops.pad(X, {2: 1})),
+    error(V, r"^pad: .*of 2 axes, found \{0: \(1, 2, 3\)\}", lambda: ops.pad(X, {0: (1, 2, 3)})),
+    error(V, r"^pad: expected elements along axis 1 .*\(2, 0\)", lambda: ops.pad(X[:, :0], {1: 1}, "wrap")),
     error(V, r"^pad: .*broadcast", lambda: ops.pad(X, ((1, 1),) * 3)),
     error(I, r"^getitem: index 2 is out of bounds for axis 0 with size 2", lambda: Tensor(X)[2]),
     error(I, r"^getitem: too many indices", lambda: Tensor(X)[0, 0, 0]),
@@ -474,3 +482,28 @@ def test_options_of_recurrent_and_embedding():
     for padding in (1.0, True):
         with pytest.raises(TypeError, match=r"^embedding: expected padding_idx as an int"):
             ops.embedding([0], X, padding)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric", "wrap"])
+def test_pad_takes_what_numpys_takes(mode):
+    """Widths of every form; and the gradient is the adjoint."""
+    rng = np.random.default_rng(0)
+    x, v = rng.normal(size=(2, 2, 3, 4))
+    widths = [1, 0, (1,), (1, 2), [2, 0], ((1, 2),), ((1, 2), (0, 1), (3, 7)), ((1,), (2,), (0,)), np.array([[1, 2]])]
+    for given, plain in [(w, w) for w in widths] + [
+        ({0: (1, 2)}, ((1, 2), (0, 0), (0, 0))),
+        ({-1: 5, 0: [0, 2]}, ((0, 2), (0, 0), (5, 5))),
+        ({}, 0),
+        (np.uint8(2), 2),
+    ]:
+        expected = np.pad(x, plain, mode)
+        t = Tensor(x, requires_grad=True)
+        y = ops.pad(t, given, mode)
+        np.testing.assert_array_equal(y.data, expected)
+        np.testing.assert_array_equal(ops.pad(x, pad_width=given, mode=mode).data, expected)
+        dy = rng.normal(size=y.shape)
+        y.backward(dy)
+        np.testing.assert_allclose((t.grad * v).sum(), (dy * np.pad(v, plain, mode)).sum(), rtol=1e-9)
+    assert ops.pad(np.arange(3), 1, mode).dtype == int
+    assert ops.pad(2.0, 1, mode).data == 2.0
+    np.testing.assert_array_equal(ops.pad(x, 1, 2.5).data, np.pad(x, 1, constant_values=2.5))

@@ -183,7 +183,7 @@ def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
             pairs = np.array(pairs.tolist())
         widths = np.broadcast_to(pairs, (ndim, 2))
     except ValueError as error:
-        raise ValueError(f"expected pad_width as in np.pad, of {ndim} axes, found {pad_width!r}") from error
+        raise ValueError(f"expected pad_width as in np.pad, of {ndim} axes, found {pad_width!r} ({error})") from error
     if widths.dtype.kind not in "iu" and widths.size:
         raise TypeError(f"expected pad_width in integers, found {pad_width!r}")
     if widths.size and widths.min() < 0:
