@@ -29,6 +29,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
+from minidl.quiet import quietly
 from minidl.registry import enter
 from minidl.seam import SEAM
 
@@ -303,7 +304,7 @@ def interpreted() -> bool:
 
 def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     if interpreted():
-        return made.py_func
+        return quietly(made.py_func)
     import numba
 
     from minidl import kernel_cache

@@ -32,6 +32,7 @@ from minidl.operators import ArrayLike as ArrayLike
 from minidl.operators import Operators, plain
 from minidl.paused import PAUSED
 from minidl.paused import no_grad as no_grad
+from minidl.quiet import quietly
 from minidl.registry import enter
 from minidl.seam import SEAM
 
@@ -117,6 +118,7 @@ class Tensor(Operators):
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
         self._retains_grad = self._node is not None
 
+    @quietly
     def backward(self, grad: ArrayLike = None, retain_graph: bool = False) -> None:
         """Add dL/d(leaf) to the `.grad` of every leaf that this tensor L was computed from.
 
@@ -225,7 +227,8 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
     Inputs are the positional arguments. Those named in `lists` may be lists or tuples of Tensors, which count as
     that many inputs; elsewhere such a list is a TypeError. An input for which no gradient function is returned has no
     gradient: it is a TypeError to ask for one. TypeError, ValueError and IndexError raised by the function get the
-    op's name put before. ValueError: the name is another op's, unless `replace`.
+    op's name put before. ValueError: the name is another op's, unless `replace`. In the function and in
+    backward NumPy neither warns nor raises, whatever `np.seterr` says: infinity and NaN are values like others.
     """
     if function is None:
         return lambda f: _made(f, lists, replace)
@@ -233,7 +236,7 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
 
 
 def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable[..., Tensor]:
-    name = function.__name__
+    name, run = function.__name__, quietly(function)
     places = {i for i, p in enumerate(inspect.signature(function).parameters) if p in lists} if lists else set()
 
     @functools.wraps(function)
@@ -255,7 +258,7 @@ def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable
                 arrays.append(plain(a))
         try:
             on = SEAM.interceptor
-            value, gradients = function(*arrays, **kwargs) if on is None else on.op(function, args, arrays, kwargs)
+            value, gradients = run(*arrays, **kwargs) if on is None else on.op(run, args, arrays, kwargs)
         except (TypeError, ValueError, IndexError) as error:
             kind = next(t for t in (TypeError, ValueError, IndexError) if isinstance(error, t))
             raise kind(f"{name}: {error}") from error

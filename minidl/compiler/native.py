@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.jit import Kernel, interpreted
+from minidl.quiet import quietly
 from minidl.tensor import Array
 
 Signature = tuple[Any, ...]  # for each argument of a kernel: (dtype, ndim), a dtype for a number, or a generator
@@ -30,7 +31,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
         scope.update((called, function) for called, (function, _) in others.items())
         scope["flat"] = lambda array, size, dtype: array
         exec(compile(text, f"<minidl {name}>", "exec"), scope)
-        return scope[name]
+        return quietly(scope[name])
     import numba
 
     from minidl import kernel_cache

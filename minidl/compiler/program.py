@@ -18,6 +18,7 @@ from minidl.compiler.state import Slot, State, flat
 from minidl.compiler.text import Text
 from minidl.compiler.traced import Memory, Traced, layout
 from minidl.jit import _POOL, get_num_threads, interpreted
+from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
 _RECORDING = threading.RLock()
@@ -234,6 +235,7 @@ class Program:
                 return type(error)(f"{message}, {found(*values)}")
         return error
 
+    @quietly
     def python(self, arrays: list[Any]) -> Any:
         """The same call, by the readable source."""
         made = self.made

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from minidl.quiet import quietly
 from minidl.tensor import Array, ArrayLike, Tensor
 
 P = ParamSpec("P")
@@ -15,12 +16,13 @@ R = TypeVar("R")
 
 
 def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A TypeError or ValueError raised inside gets the function's name put before."""
+    """A TypeError or ValueError raised inside gets the function's name put before. Overflow is no error."""
+    run = quietly(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            return run(*args, **kwargs)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{function.__name__}: {error}") from error

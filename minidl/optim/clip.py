@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.inputs import floating
+from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
 _ROWS, _LONG = 8, 1024
 
 
+@quietly
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -48,16 +50,16 @@ def clip_grad_norm_(
     if not p > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, found {norm_type}")
     gradients = _gradients("clip_grad_norm_", parameters)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite or NaN shows in the norm
-        norm = _norm([_flat(t, g) for t, g in gradients], p)
-        if error_if_nonfinite:
-            _require_finite(norm, p)
-        scale = np.minimum(limit / (norm + 1e-6), 1.0)
-        for t, g in gradients:
-            _put(t, g, _flat(t, g) * scale.astype(g.dtype))
+    norm = _norm([_flat(t, g) for t, g in gradients], p)
+    if error_if_nonfinite:
+        _require_finite(norm, p)
+    scale = np.minimum(limit / (norm + 1e-6), 1.0)
+    for t, g in gradients:
+        _put(t, g, _flat(t, g) * scale.astype(g.dtype))
     return norm
 
 
+@quietly
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """g ← min(max(g, −clip_value), clip_value), element by element. NaN stays NaN.
 

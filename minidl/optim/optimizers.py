@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.inputs import kernel_array
+from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -135,6 +136,7 @@ class Optimizer:
             for p in group["params"]:
                 p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.data)
 
+    @quietly
     def step(self) -> None:
         """Move every parameter that has a gradient. ValueError: a gradient of another shape than its parameter's."""
         for group in self.param_groups:
