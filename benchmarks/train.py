@@ -199,8 +199,8 @@ def sklearn():
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     images, labels, rng = mnist_like()
-    classifier = MLPClassifier((512,), batch_size=BATCH, alpha=0.0)
-    regressor = MLPRegressor((16, 16), solver="sgd", batch_size=32, alpha=0.0, momentum=0.0)
+    classifier = MLPClassifier(hidden_layer_sizes=(512,), batch_size=BATCH, alpha=0.0)
+    regressor = MLPRegressor(hidden_layer_sizes=(16, 16), solver="sgd", batch_size=32, alpha=0.0, momentum=0.0)
     x, y = rng.normal(size=(32, 2)).astype(np.float32), rng.normal(size=32).astype(np.float32)
 
     def large():

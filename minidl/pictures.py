@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.data.idx import IDXError, read_idx
+from minidl.files import open_file
 from minidl.tensor import Array
 
 
@@ -26,10 +27,11 @@ def read_images(path: str | os.PathLike[str], shape: tuple[int, ...], note: Call
     the border is bright), resized with their proportions kept. PictureError: unreadable, or of another size or kind.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start = file.read(6)
-        if start == b"\x93NUMPY":
-            return _checked(path, np.load(path, allow_pickle=False), shape)
+            file.seek(0)
+            if start == b"\x93NUMPY":
+                return _checked(path, np.load(file, allow_pickle=False), shape)
         if start[:2] in (b"\0\0", b"\x1f\x8b"):
             return _checked(path, read_idx(path), shape)
         return _picture(path, shape, note)
@@ -94,11 +96,18 @@ def _grey(picture: Any) -> Any:
 
     if picture.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would clip
         values = np.asarray(picture, np.float64)
-        return Image.fromarray(np.uint8(np.clip(values / (257 if values.max() > 255 else 1), 0, 255)))
+        if not np.isfinite(values).all():
+            raise ValueError("expected a picture of finite values, found NaN or infinity")
+        # What is white the file does not say: of floats 1, else what 8, 16 or 32 bits can hold; floats may overshoot.
+        whites, slack = ((1, 255, 65535, 2**31 - 1), 2) if picture.mode == "F" else ((255, 65535, 2**31 - 1), 1)
+        white = next((white for white in whites if values.max() <= slack * white), values.max())
+        return Image.fromarray(np.uint8(np.clip(values * (255 / white), 0, 255) + 0.5))
     with contextlib.suppress(KeyError):
-        if "A" in picture.mode or "transparency" in picture.info:
+        if picture.mode != "LAB" and ("a" in picture.mode.lower() or "transparency" in picture.info):
             clear = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    if picture.mode == "HSV":
+        picture = picture.convert("RGB")
     return picture.convert("L")
 
 

@@ -15,7 +15,7 @@ ROOT = Path(minidl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     ["quiet", "seam", "registry", "operators", "paused"],
-    ["tensor", "jit", "cache", "kernel_cache", "linking", "random"],
+    ["tensor", "jit", "cache", "kernel_cache", "linking", "random", "files"],
     ["ops", "data", "metrics", "graph"],
     ["nn", "init", "optim", "gradcheck", "models", "checkpoint"],
     ["compiler", "pictures", "machine", "terminal", "history", "observe"],

@@ -764,3 +764,12 @@ def test_augmentation_is_imported_when_it_is_used() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "False\n"
     with pytest.raises(AttributeError, match=r"'minidl\.data' has no attribute 'augmentation'"):
         data.augmentation  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "make", [lambda n: augment.Cutout(n), lambda n: augment.Crop(n), lambda n: augment.Crop(padding=n)]
+)
+@pytest.mark.parametrize("n", [2**31, 2**63, 2**64])
+def test_sizes_that_places_cannot_be_computed_with(make, n):
+    with pytest.raises(ValueError, match=rf"expected \w+ of less than 2\*\*31, found {n}"):
+        make(n)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -285,6 +286,27 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     assert "BrokenPipe" not in err
     if out.exists():
         load_model(out)
+
+
+@posix
+@pytest.mark.parametrize("split", [[], ["--val-split", "0.2"]])
+def test_a_reader_of_one_line_ends_the_run_quietly_with_whole_files(tmp_path, split):
+    """As `minidl train | head -1`: nobody is told of an error, and what was saved is of one epoch."""
+    out = tmp_path / "m.safetensors"
+    command = [sys.executable, "-m", "minidl", "train", *SMALL, "--epochs", "99999", "--out", str(out), *split]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline().startswith("epoch")
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 1
+    lines = [line for line in err.splitlines() if not re.match(r"minidl: (epoch \d+/99999|digits|adam)", line)]
+    assert not lines
+    config = load_model(out)[1]
+    figures = json.loads(out.with_suffix(".json").read_text())
+    assert config["epoch"] == len(figures["epochs"]) < 99999
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors", ".safetensors"]
 
 
 @posix

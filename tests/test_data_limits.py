@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minidl.checkpoint import CheckpointError, load_model
 from minidl.data import DataError, Dataset, DataUnavailable, Loader, load, mean_std, read_idx, sources, write_idx
 from minidl.data import train_test_split as split
 from minidl.data.sources import FILES, Source
+from minidl.pictures import PictureError, read_images
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (4, 28, 28), np.uint8), np.array([3, 1, 4, 1], np.uint8)
@@ -302,3 +304,44 @@ def test_lists_become_arrays() -> None:
     [(x, y)] = Loader([[1.0, 2.0], [3.0, 4.0]], [0, 1])
     np.testing.assert_array_equal(x, data.x)
     np.testing.assert_array_equal(y, data.y)
+
+
+# ------------------------------------------------------------------------------- what is no file
+
+
+def entries(directory: Path) -> dict[str, Path]:
+    """What can stand in a directory and is no file, by what messages call it."""
+    found = {"a directory": directory / "inside", "a pipe": directory / "pipe", "a device": Path("/dev/zero")}
+    found["a directory"].mkdir()
+    os.mkfifo(found["a pipe"])
+    found["a socket"] = Path(os.path.relpath(directory / "s"))  # the names of sockets are short
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(found["a socket"]))
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names, and devices, as POSIX has them")
+def test_what_is_no_file_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a pipe would wait until somebody writes, and /dev/zero never ends."""
+    monkeypatch.chdir(tmp_path)
+    for what, path in entries(tmp_path).items():
+        with pytest.raises(OSError, match=f"expected a file, found {what}"):
+            read_idx(path)
+        with pytest.raises(PictureError, match=f"{path.name}: expected a file, found {what}"):
+            read_images(path, (1, 8, 8), print)
+        with pytest.raises(CheckpointError, match=f"{path.name}: .*expected a file, found {what}"):
+            load_model(path)
+        link = tmp_path / f"link to {what}"
+        link.symlink_to(path.absolute())
+        with pytest.raises(OSError, match=f"expected a file, found {what}"):
+            read_idx(link)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_idx(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names as POSIX has them")
+def test_a_pipe_in_place_of_a_data_set_is_no_wait(tmp_path: Path) -> None:
+    for file in FILES:
+        os.mkfifo(tmp_path / file)
+    with pytest.raises(DataUnavailable):
+        load("kmnist", tmp_path, offline=True)

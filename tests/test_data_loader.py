@@ -527,3 +527,61 @@ def test_repr_of_a_dataset() -> None:
     data = Dataset(X, Y)
     assert len(data) == 4
     assert repr(data) == "Dataset(x: uint8 (4, 3, 2, 2), y: int64 (4,))"
+
+
+# ------------------------------------------------------------------------------- places
+
+
+def places_of() -> tuple[Loader, np.ndarray]:
+    x = images(7, 1, 2, 2)
+    return Loader(x, np.arange(7)), x
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [10**6], [7], [-8], [0, 7], [2**63 - 1], [-(2**63)], np.array([2**64 - 1], np.uint64), [2**70], [1.0],
+        [float("nan")], [[0]], 3, [None], ["1"], [True], np.ones(6, bool), np.array([], object).reshape(0, 1), slice(2),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_places_beyond_the_examples_are_index_errors(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit.Kernel, "__call__", lambda *_: pytest.fail("a kernel ran"))
+    for arrays in ((images(7, 1, 2, 2), np.arange(7)), (images(7, 3),), (np.arange(7),)):
+        with pytest.raises(IndexError, match=r"Loader: expected .*examples"):
+            Loader(*arrays).batch(wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        [3, 0], [-1, -7, 6], (2,), [], np.array([], int), np.array([6, 6], np.uint64), np.array([-2, 1], np.int8),
+        np.arange(7)[::-2], np.array([0, 5], ">i8"), readonly(np.array([4])), np.arange(7) > 4,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_places_are_numpys(right: Any) -> None:
+    loader, x = places_of()
+    before = np.array(right, int if len(right) == 0 else None)
+    found, numbers = loader.batch(right)
+    close(found, x[before] / 255)
+    np.testing.assert_array_equal(numbers, np.arange(7)[before])
+    np.testing.assert_array_equal(right, before)
+
+
+def test_places_are_an_array_of_its_own() -> None:
+    loader, _ = places_of()
+    given = np.array([1, 2])
+    assert not np.shares_memory(loader.places(given), given)
+    loader.arrays[1] = np.arange(5)  # shorter than it was
+    with pytest.raises(IndexError, match="from -5 to 4, found 1 to 6"):
+        loader.batch([1, 6])
+
+
+def test_an_order_of_the_users_is_checked_before_a_compiled_epoch() -> None:
+    class Mine(Loader):
+        def order(self) -> np.ndarray:
+            return np.array([0, 1, 2, 10**6])
+
+    with pytest.raises(IndexError, match="from -7 to 6, found 0 to 1000000"):
+        minidl.compile(lambda x: x * 2.0).run(Mine(images(7, 4), batch_size=2))

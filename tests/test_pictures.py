@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.pictures import save_grid
+from minidl.pictures import PictureError, read_images, save_grid
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 4), (5, 1, 3, 4)], ids=str)
@@ -37,3 +37,83 @@ def test_bad_input(tmp_path):
             save_grid(tmp_path / "x.png", x)
     with pytest.raises(TypeError, match="save_grid: expected uint8 or floats, found int64"):
         save_grid(tmp_path / "x.png", np.zeros((1, 2, 2), int))
+
+
+GREY = np.zeros((8, 8), np.uint8)
+GREY[2:6, 3:5] = [[255, 128], [64, 200], [1, 255], [90, 17]]
+
+
+def pictures(image):
+    """name → a picture of what GREY shows, in every form that a file may have it."""
+    whole, on_paper = GREY.astype(float), 255 - GREY
+    palette = image.fromarray(GREY).convert("P")
+    palette.putpalette([v for i in range(256) for v in (255 - i,) * 3])
+    clear = np.zeros((8, 8, 4), np.uint8)
+    clear[..., 3] = GREY  # black ink on nothing
+    ink = image.fromarray(np.zeros((8, 8), np.uint8))
+    ink.putalpha(image.fromarray(GREY))
+    hidden = image.fromarray(GREY)
+    return {
+        "grey.png": hidden,
+        "floats to 1.tif": image.fromarray(np.float32(whole / 255)),
+        "floats to 255.tif": image.fromarray(np.float32(whole)),
+        "floats to 65535.tif": image.fromarray(np.float32(whole * 257)),
+        "floats beyond.tif": image.fromarray(np.float32(np.where(GREY == 255, 1.05, whole / 255))),
+        "floats below.tif": image.fromarray(np.float32(np.where(GREY == 0, -0.05, whole / 255))),
+        "16 bits.png": image.fromarray(np.uint16(whole * 257)),
+        "16 bits.tif": image.fromarray(np.uint16(whole * 257)),
+        "big-endian.tif": image.frombytes("I;16B", GREY.shape, (whole * 257).astype(">u2").tobytes()),
+        "8 of 16 bits.png": image.fromarray(np.uint16(whole)),
+        "32 bits.tif": image.fromarray(np.int32(whole * ((2**31 - 1) / 255))),
+        "16 of 32 bits.tif": image.fromarray(np.int32(whole * 257)),
+        "colours.png": image.fromarray(np.stack([GREY] * 3, axis=-1)),
+        "paper.png": image.fromarray(on_paper),
+        "palette.png": palette,
+        "clear.png": image.fromarray(clear),
+        "grey and alpha.png": ink,
+        "opaque.png": image.fromarray(np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])),
+        "inks.tif": image.fromarray(np.dstack([GREY * 0, GREY * 0, GREY * 0, on_paper]), "CMYK"),
+    }
+
+
+def read(path, notes=None):
+    return read_images(path, (1, *GREY.shape), (notes if notes is not None else []).append)
+
+
+@pytest.mark.filterwarnings("ignore:.*mode.*:DeprecationWarning")
+def test_pictures_of_every_mode_show_the_same(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the plot extra is not installed")
+    for name, picture in pictures(image).items():
+        picture.save(tmp_path / name)
+        found = read(tmp_path / name)
+        assert (found.dtype, found.shape) == (np.uint8, (1, 1, 8, 8)), name
+        np.testing.assert_allclose(found[0, 0].astype(int), GREY, atol=1, err_msg=name)
+
+
+def test_pictures_of_one_bit(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the plot extra is not installed")
+    bits = GREY > 100
+    for name in ("bits.png", "bits.tif"):
+        image.fromarray(bits).save(tmp_path / name)
+        np.testing.assert_array_equal(read(tmp_path / name)[0, 0], np.where(bits, 255, 0))
+    for white in (1.0, 255.0):  # all that a mask of floats has
+        image.fromarray(np.float32(bits * white)).save(tmp_path / "mask.tif")
+        np.testing.assert_array_equal(read(tmp_path / "mask.tif")[0, 0], np.where(bits, 255, 0))
+
+
+def test_a_transparent_colour_is_white(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the plot extra is not installed")
+    image.fromarray(255 - np.maximum(GREY, 1)).save(tmp_path / "hole.png", transparency=0)
+    image.fromarray(np.where(GREY == 0, 9, 255 - GREY).astype(np.uint8)).save(tmp_path / "ground.png", transparency=9)
+    np.testing.assert_array_equal(read(tmp_path / "ground.png")[0, 0], GREY)
+
+
+def test_a_black_picture_and_one_of_nan(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the plot extra is not installed")
+    for dtype in (np.float32, np.uint16, np.int32):
+        image.fromarray(np.zeros((8, 8), dtype)).save(tmp_path / "black.tif")
+        assert not read(tmp_path / "black.tif").any()
+    for value in (np.nan, np.inf):
+        image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "nan.tif")
+        with pytest.raises(PictureError, match=r"nan.tif: expected a picture of finite values"):
+            read(tmp_path / "nan.tif")

@@ -13,7 +13,6 @@ import math
 import os
 import re
 import reprlib
-import stat
 import tempfile
 import time
 import warnings
@@ -24,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from minidl.data.idx import write_atomically
+from minidl.files import open_file
 from minidl.tensor import Array
 
 MAX_HEADER = 1 << 24  # bytes; a layer takes some 200
@@ -122,25 +122,12 @@ class SafetensorsFile:
 def reading(path: FilePath) -> Iterator[SafetensorsFile]:
     """A file opened and its header verified. CheckpointError: it is not one, it is damaged, or it cannot be read."""
     try:
-        with open(path, "rb", opener=_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{path}: expected a file, found {_kind(status.st_mode)}")
-            yield SafetensorsFile(path, file, status.st_size)
+        with open_file(path) as file:
+            yield SafetensorsFile(path, file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise CheckpointError(f"{path}: cannot be read (it takes more memory than there is)") from error
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting, as a pipe would have us do until somebody writes."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _are_sizes(numbers: Any, most: int) -> bool:

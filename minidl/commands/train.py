@@ -100,6 +100,8 @@ def run_train(arguments: argparse.Namespace) -> None:
         raise Failure(f"training diverged: {error}; try a smaller --lr") from error
     except checkpoint.CheckpointError as error:
         raise Failure(f"--resume: {error}") from error
+    except BrokenPipeError:  # no file of ours: whoever read what we print has gone
+        raise
     except OSError as error:
         raise Failure(f"cannot write {out}, {figures} or {kept} ({reason(error)})") from error
     except KeyboardInterrupt:

@@ -91,7 +91,7 @@ class Step:
         """
         if not isinstance(loader, Loader):
             raise TypeError(f"run: expected a minidl.data.Loader, found {type(loader).__name__}")
-        order, size = loader.order(), loader.batch_size
+        order, size = loader.places(loader.order()), loader.batch_size
         if not len(loader):
             raise ValueError(f"run: expected at least one batch of {size}, found {len(order)} examples")
         whole = len(order) // size if loader.gathers and not self._eager else 0

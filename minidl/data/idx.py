@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from minidl.files import open_file
 from minidl.tensor import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -24,9 +25,10 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Array:
     """The array in an IDX file, gzipped or not: in native byte order, C order, writable.
 
     At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
-    format, a damaged gzip stream, or more than `max_bytes` announced. OSError: the file cannot be read.
+    format, a damaged gzip stream, or more than `max_bytes` announced. OSError: it cannot be read, or is no file but a
+    directory, pipe, socket or device.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return as_array(*read_raw(file, os.fspath(path), max_bytes))
 
 

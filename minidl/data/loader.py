@@ -103,8 +103,9 @@ class Loader:
         n = len(self.arrays[0])
         return (self.generator or default_generator()).permutation(n) if self.shuffle else np.arange(n)
 
-    def batch(self, indices: Array) -> Any:
-        """The examples of these numbers, as a batch."""
+    def batch(self, indices: ArrayLike) -> Any:
+        """The examples of these numbers, as a batch. IndexError: numbers that are no integers, or of no examples."""
+        indices = self.places(indices)
         batch = [_take(a, affine, indices) for a, affine in zip(self.arrays, self.affine, strict=True)]
         if self.augment is not None:
             batch[0] = self.augment(batch[0], self.generator)
@@ -114,6 +115,27 @@ class Loader:
         if self.mixup is not None:
             batch = [*self.mixup(batch[0], batch[1], self.generator)]
         return tuple(batch) if len(batch) > 1 else batch[0]
+
+    def places(self, indices: ArrayLike) -> Array:
+        """Numbers of examples as NumPy indexes with them (from the end if negative; or a mask), as int64 from 0 on.
+
+        In an array of its own: kernels read where it says, whatever other threads make of the caller's meanwhile.
+        IndexError: they are not that.
+        """
+        n, found = min(map(len, self.arrays)), np.array(indices)
+        if found.dtype == bool and found.shape == (n,):
+            return np.flatnonzero(found)
+        if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
+            raise IndexError(
+                f"Loader: expected a list of examples' numbers, found {found.dtype} of shape {found.shape}"
+            )
+        if found.size and not (-n <= int(found.min()) and int(found.max()) < n):
+            raise IndexError(
+                f"Loader: expected examples' numbers from {-n} to {n - 1}, found {found.min()} to {found.max()}"
+            )
+        places: Array = found.astype(np.int64)
+        places[places < 0] += n
+        return places
 
     @property
     def gathers(self) -> bool:

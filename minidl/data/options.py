@@ -38,8 +38,9 @@ def number(
 def count(name: str, what: str, value: Any, least: int) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name}: expected {what} as an int, found {value!r:.80}")
-    if value < least:
-        raise ValueError(f"{name}: expected {what} of at least {least}, found {value}")
+    if not least <= value < 1 << 31:  # places in images are computed in 64 bits
+        bound = f"at least {least}" if value < least else "less than 2**31"
+        raise ValueError(f"{name}: expected {what} of {bound}, found {value}")
     return int(value)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from minidl.cache import private_directory
 from minidl.data.dataset import Dataset
 from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
+from minidl.files import open_file
 from minidl.tensor import Array
 
 FILES = (
@@ -177,7 +178,7 @@ def named_directories(name: str, data_dir: str | os.PathLike[str] | None) -> lis
 
 
 def _on_disk(path: str, sha256: str = "", md5: str = "") -> Array:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return _verified(file, path, sha256, md5)
 
 
