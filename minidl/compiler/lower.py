@@ -8,22 +8,28 @@ what nobody else reads is a local variable.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minidl.compiler import reductions
 from minidl.compiler.native import Calls
+from minidl.compiler.notation import BOOL, c_strides, cast, coalesce, literal, place
+from minidl.compiler.numpy_loops import is_loop, name_of
 from minidl.compiler.plan import Plan, spread
 from minidl.compiler.recorder import Reference
 from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced, layout
 
 _EXPRESSIONS = {
     "copy": "{0}", "cast": "{0}", "negative": "(-{0})", "abs": "abs({0})", "square": "({0} * {0})",
-    "logical_and": "({0} and {1})", "logical_or": "({0} or {1})", "logical_not": "(not {0})",
+    "logical_and": "(bool({0}) and bool({1}))", "logical_or": "(bool({0}) or bool({1}))",
+    "logical_xor": "(bool({0}) != bool({1}))", "logical_not": "(not {0})", "fabs": "abs({0})",
     "where": "({1} if {0} else {2})",
+    # NumPy's choice between equals, and so between 0 and −0, is the second:
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "isnan": "({0} != {0})", "positive": "{0}", "conjugate": "{0}",
 }  # fmt: skip
-_BOOL = np.dtype(bool)
 
 
 class Lower:
@@ -35,6 +41,7 @@ class Lower:
         self.depth = 1
         self.locals: dict[Memory, str] = {}  # within the loop nest under way: results that are local variables
         self.calls: Calls = {}
+        self.scratches: dict[str, int] = {}
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
@@ -43,11 +50,19 @@ class Lower:
         for unit in self.plan.units:
             self.locals = {}
             first = unit[0]
-            if first.kind in ("map", "write"):
+            if is_loop(first):
+                self.numpy_loop(first)
+            elif first.kind in ("map", "write"):
                 self.nest(unit)
             else:
                 getattr(self, first.kind)(first)
-        return self.lines
+        made = [f"    scratch_{kind} = np.empty({size}, np.{kind})" for kind, size in self.scratches.items()]
+        return [*made, *self.lines]
+
+    def scratch(self, dtype: Any, size: int) -> str:
+        """The name of memory for at least so many elements, to be used at once."""
+        self.scratches[dtype.name] = max(self.scratches.get(dtype.name, 0), size)
+        return f"scratch_{dtype.name}"
 
     # ------------------------------------------------------------------------------------- nests
 
@@ -59,7 +74,7 @@ class Lower:
         arrays = [o for node in unit for o in node.operands if isinstance(o, Traced)]
         arrays += [node.target for node in unit]
         steps = [spread(layout(a)[1], a.shape, shape) for a in arrays]
-        sizes, merged = _coalesce(shape, steps)
+        sizes, merged = coalesce(shape, steps)
         places = {id(a): (layout(a)[0], s) for a, s in zip(arrays, merged, strict=True)}
         self.open(sizes)
         for node in unit:
@@ -78,17 +93,36 @@ class Lower:
                 self.put(f"{self.element(result, places)} = {name}")
         self.close(sizes)
 
-    def open(self, sizes: list[int]) -> None:
-        for k, n in enumerate(sizes):
+    def numpy_loop(self, node: Node) -> None:
+        """NumPy's own loop over the last axis, or over all that lie as one."""
+        result, kind = node.result, node.options["loop"][0]
+        assert result is not None
+        arrays = [o for o in node.operands if isinstance(o, Traced) and not self.plan.scalar(o.memory)]
+        steps = [spread(layout(a)[1], a.shape, result.shape) for a in (*arrays, result)]
+        sizes, merged = coalesce(result.shape, steps)
+        self.open(sizes[:-1])
+        places = {id(a): (layout(a)[0], s) for a, s in zip((*arrays, result), merged, strict=True)}
+        parts = [str(sizes[-1])]
+        for o in (*node.operands, result):
+            if id(o) in places:
+                offset, strides = places[id(o)]
+                parts += [o.memory.name, place(offset, strides[:-1]), str(strides[-1])]
+            else:
+                parts += [literal(o, kind) if not isinstance(o, Traced) else cast(self.load(o, {}), kind), "0", "0"]
+        self.put(f"{name_of(node.function, kind)}({', '.join(parts)})")
+        self.close(sizes[:-1])
+
+    def open(self, sizes: Sequence[int], first: int = 0) -> None:
+        for k, n in enumerate(sizes, first):
             self.put(f"for i{k} in range({n}):")
             self.depth += 1
 
-    def close(self, sizes: list[int]) -> None:
+    def close(self, sizes: Sequence[int]) -> None:
         self.depth -= len(sizes)
 
     def element(self, x: Traced, places: dict[int, Any]) -> str:
         offset, strides = places[id(x)]
-        return f"{x.memory.name}[{_at(offset, strides)}]"
+        return f"{x.memory.name}[{place(offset, strides)}]"
 
     def load(self, x: Any, places: dict[int, Any]) -> str:
         if not isinstance(x, Traced):
@@ -115,97 +149,40 @@ class Lower:
                 return whole
         if function == "write" or function.startswith("full"):
             return cast(texts[0], result.dtype) if loop[0] != result.dtype else texts[0]
-        if function in SYMBOLS and function not in ("power", "remainder", "floor_divide"):
+        if node.options.get("numpy"):
+            return f"{name_of(function, loop[0])}({', '.join(texts)})"
+        if function in SYMBOLS:
             text = f"({texts[0]} {SYMBOLS[function]} {texts[1]})"
+        elif function == "invert":
+            text = f"(not {texts[0]})" if result.dtype == BOOL else f"(~{texts[0]})"
         elif function in _EXPRESSIONS:
             text = _EXPRESSIONS[function].format(*texts)
         else:
             text = f"np.{function}({', '.join(texts)})"
-        exact = function in ("copy", "where", "negative", "abs", "square", "add", "subtract", "multiply", "divide")
-        if result.dtype == _BOOL or (exact and loop[-1].kind == "f" and loop[-1] == result.dtype):
+        exact = function in (
+            "copy",
+            "where",
+            "negative",
+            "abs",
+            "square",
+            "maximum",
+            "minimum",
+            "add",
+            "subtract",
+            "multiply",
+            "divide",
+        )
+        if result.dtype == BOOL or (exact and loop[-1].kind == "f" and loop[-1] == result.dtype):
             return text
         return cast(text, result.dtype)
 
     # --------------------------------------------------------------------------- other computations
 
     def reduce(self, node: Node) -> None:
-        x, result = node.operands[0], node.result
-        assert result is not None
-        axes, loop, function = node.options["axes"], node.options["loop"], node.function
-        offset, strides = layout(x)
-        kept = [i for i in range(x.ndim) if i not in axes]
-        inner, (inner_x,) = _coalesce([x.shape[i] for i in axes], [[strides[i] for i in axes]])
-        outer, outer_x = [x.shape[i] for i in kept], [strides[i] for i in kept]
-        steps = _c_strides(outer)
-        scalar = self.plan.scalar(result.memory)
-        if math.prod(outer) == 0:
-            return
-        self.open(outer)
-        acc = scalar or "total"
-        here = self.plan.scalar(x.memory) or (f"{x.memory.name}[{_at(offset, [*outer_x, *inner_x])}]")
-        zero = {"sum": "0", "mean": "0", "prod": "1", "any": "False", "all": "True"}.get(function)
-        if function == "argmax":
-            self.argmax(x, inner, inner_x, outer_x, offset, acc, len(outer))
-        else:
-            first = f"{x.memory.name}[{_at(offset, outer_x)}]" if not self.plan.scalar(x.memory) else here
-            start = cast(zero, loop) if zero and loop != _BOOL else zero or first
-            self.put(f"{acc} = {start}")
-            for k, n in enumerate(inner):
-                self.put(f"for i{len(outer) + k} in range({n}):")
-                self.depth += 1
-            if function in ("sum", "mean"):
-                self.put(f"{acc} += {cast(here, loop) if x.dtype != loop else here}")
-            elif function == "prod":
-                self.put(f"{acc} *= {cast(here, loop) if x.dtype != loop else here}")
-            elif function in ("any", "all"):
-                self.put(f"{acc} = {acc} {'or' if function == 'any' else 'and'} bool({here})")
-            else:
-                self.put(f"v = {here}")
-                self.put(f"if v {'>' if function == 'max' else '<'} {acc} or v != v:")
-                self.put(f"    {acc} = v")
-            self.depth -= len(inner)
-        value = f"{acc} / {node.options['count']}" if function == "mean" else acc
-        value = cast(value, result.dtype) if result.dtype != loop or function == "mean" else value
-        if scalar:
-            if value != acc:
-                self.put(f"{scalar} = {value}")
-            value = scalar
-        if result.memory in self.plan.stored:
-            self.put(f"{result.memory.name}[{_at(0, steps)}] = {value}")
-        self.close(outer)
-
-    def argmax(
-        self, x: Traced, inner: list[int], inner_x: list[int], outer_x: list[int], offset: int, acc: str, depth: int
-    ) -> None:
-        if len(inner) > 1:
-            raise ValueError("argmax over several axes of a strided array")
-        n, step = (inner[0], inner_x[0]) if inner else (1, 0)
-        name = x.memory.name
-        self.put(f"{acc}, top = 0, {name}[{_at(offset, outer_x)}]")
-        self.put(f"for i{depth} in range({n}):")
-        self.put(f"    v = {name}[{_at(offset, [*outer_x, step])}]")
-        self.put("    if top == top and (v > top or v != v):")
-        self.put(f"        {acc}, top = i{depth}, v")
+        reductions.reduce(self, node)
 
     def scan(self, node: Node) -> None:
-        x, result = node.operands[0], node.result
-        assert result is not None
-        axis = node.options["axis"]
-        offset, strides = layout(x)
-        steps = _c_strides(x.shape)
-        others = [i for i in range(x.ndim) if i != axis]
-        sizes = [x.shape[i] for i in others]
-        if x.size == 0:
-            return
-        self.open(sizes)
-        k, symbol = len(sizes), "+" if node.function == "cumsum" else "*"
-        self.put(f"total = {cast('0' if symbol == '+' else '1', result.dtype)}")
-        self.put(f"for i{k} in range({x.shape[axis]}):")
-        order = [*others, axis]
-        here = self.plan.scalar(x.memory) or f"{x.memory.name}[{_at(offset, [strides[i] for i in order])}]"
-        self.put(f"    total {symbol}= {cast(here, result.dtype)}")
-        self.put(f"    {result.memory.name}[{_at(0, [steps[i] for i in order])}] = total")
-        self.close(sizes)
+        reductions.scan(self, node)
 
     def copies(self, node: Node) -> None:
         for to, x in zip(node.options["to"], node.operands, strict=True):
@@ -227,9 +204,9 @@ class Lower:
         offset, strides = layout(at)
         if result.size:
             self.open(list(at.shape))
-            where = f"{at.memory.name}[{_at(offset, strides)}]"
+            where = f"{at.memory.name}[{place(offset, strides)}]"
             self.put(
-                f"{result.memory.name}[{_at(0, _c_strides(at.shape))}] = {x.memory.name}[{layout(x)[0]} + {where}]"
+                f"{result.memory.name}[{place(0, c_strides(at.shape))}] = {x.memory.name}[{layout(x)[0]} + {where}]"
             )
             self.close(list(at.shape))
 
@@ -248,12 +225,12 @@ class Lower:
         if isinstance(values, Traced):
             offset, strides = layout(values)
             steps = spread(strides, values.shape, shape)
-            value = self.plan.scalar(values.memory) or f"{values.memory.name}[{_at(offset, steps)}]"
+            value = self.plan.scalar(values.memory) or f"{values.memory.name}[{place(offset, steps)}]"
             value = cast(value, x.dtype) if values.dtype != x.dtype else value
         where = self.index(at)
         if isinstance(at, Traced) and at.ndim:
             offset, strides = layout(at)
-            where = f"{at.memory.name}[{_at(offset, spread(strides, at.shape, shape))}]"
+            where = f"{at.memory.name}[{place(offset, spread(strides, at.shape, shape))}]"
         self.put(f"{x.memory.name}[{layout(x)[0]} + {where}] {'+=' if node.options['add'] else '='} {value}")
         self.close(list(shape))
 
@@ -300,49 +277,6 @@ class Lower:
         self.put(f"    raise {node.options['kind']}({node.options['message']!r})")
 
 
-def literal(x: Any, dtype: Any) -> str:
-    """A number, in this dtype, as Numba reads it."""
-    dtype = np.dtype(dtype)
-    value = np.asarray(x).astype(dtype)[()]
-    if dtype.kind == "f":
-        text = {"inf": "np.inf", "-inf": "-np.inf", "nan": "np.nan"}.get(str(value), repr(value.item()))
-        return text if dtype == np.float64 else f"np.{dtype.name}({text})"
-    if dtype == _BOOL or dtype == np.int64:
-        return repr(value.item())
-    return f"np.{dtype.name}({value.item()!r})"
-
-
-def cast(text: str, dtype: Any) -> str:
-    dtype = np.dtype(dtype)
-    return f"bool({text})" if dtype == _BOOL else f"np.{dtype.name}({text})"
-
-
 def _whole_power(text: str, exponent: Any) -> str | None:
     """xⁿ for the small n that NumPy, too, computes by multiplication."""
     return {2: f"({text} * {text})", 1: text}.get(exponent)
-
-
-def _at(offset: int, strides: Any) -> str:
-    terms = [f"i{k}" if s == 1 else f"i{k} * {s}" for k, s in enumerate(strides) if s]
-    if offset or not terms:
-        terms.insert(0, str(offset))
-    return " + ".join(terms)
-
-
-def _c_strides(shape: Any) -> list[int]:
-    return [math.prod(shape[k + 1 :]) if n != 1 else 0 for k, n in enumerate(shape)]
-
-
-def _coalesce(shape: Any, steps: list[Any]) -> tuple[list[int], list[list[int]]]:
-    """Fewer, longer axes: two become one where every array steps through them as through one. Axes of 1 go."""
-    keep = [k for k, n in enumerate(shape) if n != 1]
-    sizes = [shape[k] for k in keep]
-    columns = [[s[k] for k in keep] for s in steps]
-    k = len(sizes) - 2
-    while k >= 0:
-        if all(c[k] == c[k + 1] * sizes[k + 1] for c in columns):
-            sizes[k : k + 2] = [sizes[k] * sizes[k + 1]]
-            for c in columns:
-                c[k : k + 2] = [c[k + 1]]
-        k -= 1
-    return sizes, columns

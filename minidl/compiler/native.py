@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler import numpy_loops
 from minidl.jit import Kernel, interpreted
 from minidl.quiet import quietly
 from minidl.tensor import Array
@@ -26,6 +27,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
     """
     others, scope = built or {}, dict[str, Any](np=np)
     name = text[4 : text.index("(")]
+    scope.update(numpy_loops.scope_of(text, python=interpreted()))
     if interpreted():
         scope.update((called, kernel.py_func) for called, (kernel, _, _) in calls.items())
         scope.update((called, function) for called, (function, _) in others.items())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.numpy_loops import FUSED, has_loop
 from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced, layout
 from minidl.jit import KERNELS, Kernel, kernel
 from minidl.tensor import Array, Tensor
@@ -40,7 +41,7 @@ class Recorder:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
         self.ended = False  # has the function returned?
-        own = ("np", "flat", "step", "memory", "floats", "integers", "total", "top", "v")
+        own = ("np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", "n", "j")
         self.names: set[str] = {*own, *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self.reserved = frozenset(self.names)
@@ -171,16 +172,21 @@ class Recorder:
         return self.add(node)
 
     def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
-            shape: Any = None) -> Any:  # fmt: skip
-        """result[i] = function(operands[i]…), computed in the `loop` dtypes (one an operand), broadcast."""
+            shape: Any = None, numpy: bool = False) -> Any:  # fmt: skip
+        """result[i] = function(operands[i]…), computed in the `loop` dtypes (one an operand), broadcast.
+
+        numpy   by NumPy's own loop
+        """
         values = tuple(self.operand(x) for x in operands)
         if shape is None:
             shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, Traced) else x.shape for x in values))
         node = Node("map", function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
+        node.options["numpy"] = numpy
         node.result = self.buffer(shape, dtype)
         return self._pure(node)
 
     def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Any:
+        """What NumPy's ufunc makes of these, in the dtypes that NumPy takes: where rounding may differ, by NumPy's loop."""
         values = [self.operand(x) for x in inputs]
         kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
         if dtype is None:
@@ -195,7 +201,19 @@ class Recorder:
             template = "-{}"
         else:
             template = f"np.{name}({', '.join(['{}'] * ufunc.nin)})"
-        return self.map(name, values, types[-1], types[:-1], template)
+        product = name == "power" and not isinstance(values[1], Traced) and values[1] in (1, 2)
+        if name in FUSED or product:
+            return self.map(name, values, types[-1], types[:-1], template)
+        if getattr(np, name, None) is not ufunc or not has_loop(ufunc, types):
+            found = " and ".join(k.__name__ if isinstance(k, type) else k.name for k in kinds)
+            raise self.error(f"calls np.{name} of {found}", "minidl.compile cannot write that down")
+        if name == "power" and types[-1].kind in "iu":
+            self.require(_all(values[1] >= 0), "Integers to negative integer powers are not allowed.")
+        values = [
+            v.astype(t) if isinstance(v, Traced) and v.dtype != t else v
+            for v, t in zip(values, types[:-1], strict=True)
+        ]
+        return self.map(name, values, types[-1], types[:-1], template, numpy=True)
 
     def reduce(self, function: str, x: Any, axis: Any, keepdims: Any = False, dtype: Any = None) -> Any:
         """sum, mean, max, min, prod, any, all or argmax over axes."""
@@ -386,6 +404,10 @@ def _places(offset: int, shape: Any, strides: Any) -> Array:
     for axis, (n, stride) in enumerate(zip(shape, strides, strict=True)):
         found += (np.arange(n) * stride).reshape(-1, *(1,) * (len(shape) - axis - 1))
     return found
+
+
+def _all(holds: Any) -> Any:
+    return holds.all() if isinstance(holds, Traced) else bool(np.all(holds))
 
 
 def _axis(axes: tuple[int, ...]) -> Any:
