@@ -16,7 +16,7 @@ import numpy as np
 from minidl.compiler import reductions
 from minidl.compiler.native import Calls
 from minidl.compiler.notation import BOOL, c_strides, cast, coalesce, literal, place
-from minidl.compiler.numpy_loops import is_loop, name_of
+from minidl.compiler.numpy_loops import name_of
 from minidl.compiler.plan import Plan, spread
 from minidl.compiler.recorder import Reference
 from minidl.compiler.traced import SYMBOLS, Memory, Node, Traced, layout
@@ -29,6 +29,9 @@ _EXPRESSIONS = {
     # NumPy's choice between equals, and so between 0 and −0, is the second:
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "isnan": "({0} != {0})", "positive": "{0}", "conjugate": "{0}",
+}  # fmt: skip
+_EXACT = {
+    "copy", "where", "negative", "abs", "square", "maximum", "minimum", "add", "subtract", "multiply", "divide",
 }  # fmt: skip
 
 
@@ -50,9 +53,7 @@ class Lower:
         for unit in self.plan.units:
             self.locals = {}
             first = unit[0]
-            if is_loop(first):
-                self.numpy_loop(first)
-            elif first.kind in ("map", "write"):
+            if first.kind in ("map", "write"):
                 self.nest(unit)
             else:
                 getattr(self, first.kind)(first)
@@ -93,7 +94,7 @@ class Lower:
                 self.put(f"{self.element(result, places)} = {name}")
         self.close(sizes)
 
-    def numpy_loop(self, node: Node) -> None:
+    def loop(self, node: Node) -> None:
         """NumPy's own loop over the last axis, or over all that lie as one."""
         result, kind = node.result, node.options["loop"][0]
         assert result is not None
@@ -159,19 +160,7 @@ class Lower:
             text = _EXPRESSIONS[function].format(*texts)
         else:
             text = f"np.{function}({', '.join(texts)})"
-        exact = function in (
-            "copy",
-            "where",
-            "negative",
-            "abs",
-            "square",
-            "maximum",
-            "minimum",
-            "add",
-            "subtract",
-            "multiply",
-            "divide",
-        )
+        exact = function in _EXACT
         if result.dtype == BOOL or (exact and loop[-1].kind == "f" and loop[-1] == result.dtype):
             return text
         return cast(text, result.dtype)

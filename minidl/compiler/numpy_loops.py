@@ -19,47 +19,12 @@ import numpy as np
 
 from minidl.tensor import Array
 
-FUSED = frozenset(
-    [
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "negative",
-        "positive",
-        "abs",
-        "fabs",
-        "square",
-        "sqrt",
-        "conjugate",
-        "invert",
-        "maximum",
-        "minimum",
-        "floor",
-        "ceil",
-        "trunc",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "equal",
-        "not_equal",
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_xor",
-        "logical_and",
-        "logical_or",
-        "logical_xor",
-        "logical_not",
-        "isnan",
-        "isinf",
-        "isfinite",
-        "copy",
-        "cast",
-        "where",
-        "write",
-    ]
-)
+FUSED = {
+    "add", "subtract", "multiply", "divide", "negative", "positive", "abs", "fabs", "square", "sqrt", "conjugate",
+    "maximum", "minimum", "floor", "ceil", "trunc", "less", "less_equal", "greater", "greater_equal", "equal",
+    "not_equal", "invert", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor",
+    "logical_not", "isnan", "isinf", "isfinite",
+}  # fmt: skip
 _CALLED = re.compile(r"\bnumpy_(\w+)_([a-z]+\d+)\(")
 
 
@@ -68,16 +33,11 @@ def has_loop(ufunc: np.ufunc, dtypes: Any) -> bool:
     return len(set(dtypes)) == 1 and _signature(ufunc, dtypes[0]) in ufunc.types
 
 
-def is_loop(node: Any) -> bool:
-    """Is this map one that calls a loop over all of its elements?"""
-    return node.kind == "map" and bool(node.options.get("numpy")) and node.result.size > 1
-
-
 def name_of(function: str, dtype: Any) -> str:
     """How the text of a step calls the loop.
 
-    With numbers: it gives their result. With a count and (array, first, step) of each operand and of the result. Or with
-    (total, count, array, first, step), to get what the total is after these elements, too.
+    With numbers: it gives their result. With a count and (array, first, step) of each operand and of the result. Or
+    with (total, count, array, first, step), to get what the total is after these elements, too.
     """
     return f"numpy_{function}_{np.dtype(dtype).name}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from minidl.compiler.numpy_loops import is_loop
 from minidl.compiler.recorder import Recorder, first_free
 from minidl.compiler.traced import Memory, Node, Traced, layout
 
@@ -193,22 +192,14 @@ def _units(nodes: list[Node]) -> list[list[Node]]:
     accesses: dict[Memory, set[Any]] = {}
     changed: set[Memory] = set()
     for node in nodes:
-        target = (
-            None
-            if is_loop(node)
-            else node.result
-            if node.kind == "map"
-            else node.options.get("to")
-            if node.kind == "write"
-            else None
-        )
+        target = node.result if node.kind == "map" else node.options.get("to") if node.kind == "write" else None
         if target is None:
             units.append([node])
             accesses, changed = {}, set()
             continue
         reads = [_access(o, target.shape) for o in node.operands if isinstance(o, Traced)]
         to = _access(target, target.shape)
-        before = units[-1][0] if units and units[-1][0].kind in ("map", "write") and not is_loop(units[-1][0]) else None
+        before = units[-1][0] if units and units[-1][0].kind in ("map", "write") else None
         shape = before.target.shape if before is not None else None
         same_formula = before is not None and before.phase == node.phase
         joins = shape == target.shape and target.size > 0 and same_formula

@@ -180,20 +180,20 @@ class Recorder:
         values = tuple(self.operand(x) for x in operands)
         if shape is None:
             shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, Traced) else x.shape for x in values))
-        node = Node("map", function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
+        kind = "loop" if numpy and math.prod(shape) > 1 else "map"  # of one element it is a number among others
+        node = Node(kind, function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
         node.options["numpy"] = numpy
         node.result = self.buffer(shape, dtype)
         return self._pure(node)
 
-    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None) -> Any:
-        """What NumPy's ufunc makes of these, in the dtypes that NumPy takes: where rounding may differ, by NumPy's loop."""
+    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None, casting: Any = "same_kind") -> Any:
+        """What NumPy's ufunc makes of these, in NumPy's dtypes: by NumPy's own loop where rounding may differ."""
         values = [self.operand(x) for x in inputs]
         kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
-        if dtype is None:
-            types = ufunc.resolve_dtypes((*kinds, None))
-        else:
-            signature = (None,) * ufunc.nin + (np.dtype(dtype),)
-            types = ufunc.resolve_dtypes((*kinds, None), signature=signature, casting="unsafe")
+        if ufunc.signature is not None:
+            raise self.error(f"calls np.{ufunc.__name__}", f"use minidl.ops.{ufunc.__name__}, which can be compiled")
+        asked: Any = {} if dtype is None else {"signature": (None,) * ufunc.nin + (np.dtype(dtype),)}
+        types = ufunc.resolve_dtypes((*kinds, None), casting=casting, **asked)
         name = {"absolute": "abs", "true_divide": "divide"}.get(ufunc.__name__, ufunc.__name__)
         if name in SYMBOLS:
             template = f"{{}} {SYMBOLS[name]} {{}}"
@@ -215,21 +215,22 @@ class Recorder:
         ]
         return self.map(name, values, types[-1], types[:-1], template, numpy=True)
 
-    def reduce(self, function: str, x: Any, axis: Any, keepdims: Any = False, dtype: Any = None) -> Any:
-        """sum, mean, max, min, prod, any, all or argmax over axes."""
+    def reduce(self, function: str, x: Any, axis: Any, keepdims: bool = False, dtype: Any = None,
+               initial: Any = None) -> Any:  # fmt: skip
+        """sum, mean, max, min, prod, any, all or argmax over axes, from `initial` on."""
         x = self.operand(x)
-        keepdims = keepdims is True
         axes = tuple(range(x.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, x.ndim)
         example = np.ones((1,) * x.ndim, x.dtype)  # NumPy's own rule for the dtype
         like = getattr(np, function)(example, axis=None, **({} if dtype is None else {"dtype": dtype}))
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
         count = math.prod(x.shape[i] for i in axes)
-        if count == 0 and function in ("max", "min", "argmax"):
+        if count == 0 and function in ("max", "min", "argmax") and initial is None:
             raise ValueError(f"expected at least one element to take the {function} of, found shape {x.shape}")
         written = [f"axis={_axis(axes)}"] if len(axes) < x.ndim else []
         written += ["keepdims=True"] if keepdims else []
         written += [f"dtype=np.{np.dtype(dtype).name}"] if dtype is not None else []
-        node = Node("reduce", function, (x,), options={"axes": axes, "count": count})
+        written += [f"initial={initial!r}"] if initial is not None else []
+        node = Node("reduce", function, (x,), options={"axes": axes, "count": count, "initial": initial})
         node.options["loop"] = np.dtype(dtype or (like.dtype if function in ("sum", "mean", "prod") else x.dtype))
         node.template = f"np.{function}({', '.join(['{}', *written])})"
         node.result = self.buffer(shape, like.dtype)
@@ -261,6 +262,8 @@ class Recorder:
         shape = value.shape if isinstance(value, Traced) else np.shape(value)
         if np.broadcast_shapes(shape, target.shape) != target.shape:
             raise ValueError(f"expected a value that broadcasts to {target.shape}, found shape {shape}")
+        if not target.flags.writeable:
+            raise ValueError("assignment destination is read-only")
         if target.memory.kind in ("input", "constant", "number"):
             raise self.error(f"changes {target.memory.name} in place", "compute a new array")
         self.add(Node("write", "write", (value,), writes=(target.memory,), options={"to": target}))

@@ -1,7 +1,7 @@
 """Sums, products, extremes and running sums, as loops.
 
-A sum depends on its order, so this is NumPy's: the axes from the longest step in memory to the shortest, the last of them
-by NumPy's own loop (which adds in pairs), and where it converts on the way, in pieces of its buffer's size.
+A sum depends on its order, so this is NumPy's: the axes from the longest step in memory to the shortest, the last of
+them by NumPy's own loop (which adds in pairs), and where it converts on the way, in pieces of its buffer's size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from minidl.compiler.notation import BOOL, c_strides, cast, coalesce, literal, place
+from minidl.compiler.notation import c_strides, cast, coalesce, literal, place
 from minidl.compiler.numpy_loops import name_of
 from minidl.compiler.traced import Node, Traced, layout
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minidl.compiler.lower import Lower
 
 _UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
-_STARTS = {"sum": 0, "mean": 0, "prod": 1}
+_STARTS = {"sum": 0, "mean": 0, "prod": 1, "any": False, "all": True}
 
 
 _BUFFER = 8192  # np.getbufsize(): so many elements are converted or brought together at a time
@@ -43,7 +43,7 @@ def _in_numpys_order(lower: Lower, node: Node, x: Traced, result: Traced) -> Non
     sizes, (steps, ends) = coalesce(
         [x.shape[i] for i in axes], [[strides[i] for i in axes], [to.get(i, 0) for i in axes]]
     )
-    zero = literal(_STARTS[function], loop) if function in _STARTS else None
+    zero = _start(node)
     call = name_of(_UFUNCS[function], loop)
     if ends and ends[-1]:  # the last axis is kept: one row is added to another
         _by_rows(lower, node, (sizes, steps, ends), zero, call, name, offset)
@@ -62,6 +62,13 @@ def _in_numpys_order(lower: Lower, node: Node, x: Traced, result: Traced) -> Non
     lower.close([sizes[k] for k in between])
     _store(lower, node, result, "total", place(0, [ends[k] for k in outer]))
     lower.close([sizes[k] for k in outer])
+
+
+def _start(node: Node) -> str | None:
+    """What it begins with, unless that is the first element."""
+    initial = node.options["initial"]
+    initial = _STARTS.get(node.function) if initial is None else initial
+    return None if initial is None else literal(initial, node.options["loop"])
 
 
 def _inner(lower: Lower, call: str, source: tuple[str, str, bool], sizes: list[int], steps: list[int], depth: int,
@@ -96,7 +103,7 @@ def _by_rows(
     lower.open([sizes[k] for k in outer])
     lower.put(f"{to} = {zero or f'{name}[{place(offset, [steps[k] for k in outer])}]'}")
     lower.close([sizes[k] for k in outer])
-    if zero:
+    if node.function in _STARTS:
         lower.open(sizes)
         here = f"{name}[{place(offset, steps)}]"
         here = cast(here, loop) if x.dtype != loop else here
@@ -138,9 +145,8 @@ def _in_any_order(lower: Lower, node: Node, x: Traced, result: Traced) -> None:
     if function == "argmax":
         _argmax(lower, name, (inner[0], inner_x[0]) if inner else (1, 0), outer_x, offset)
     else:
-        zero = {"sum": "0", "mean": "0", "prod": "1", "any": "False", "all": "True"}.get(function)
         first = known or f"{name}[{place(offset, outer_x)}]"
-        lower.put(f"total = {cast(zero, loop) if zero and loop != BOOL else zero or first}")
+        lower.put(f"total = {_start(node) or first}")
         lower.open(inner, len(outer))
         if function in ("sum", "mean", "prod"):
             here = cast(here, loop) if x.dtype != loop else here

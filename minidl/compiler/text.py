@@ -190,9 +190,13 @@ def _used_once(nodes: list[Node], results: list[Traced]) -> dict[Node, int]:
         kept.update(node.writes)
     once: dict[Node, int] = {}
     for node in nodes:
-        if node.kind in ("map", "reduce", "gather") and node.result is not None and node.result.memory not in kept:
+        if (
+            node.kind in ("map", "loop", "reduce", "gather")
+            and node.result is not None
+            and node.result.memory not in kept
+        ):
             where = users.get(node.result.memory, [])
-            if len(where) == 1 and nodes[where[0]].kind in ("map", "reduce", "require", "write"):
+            if len(where) == 1 and nodes[where[0]].kind in ("map", "loop", "reduce", "require", "write"):
                 once[node] = where[0]
     return once
 

@@ -48,7 +48,8 @@ class Memory:
 class Node:
     """One line of the program.
 
-    kind       "map" (element by element), "reduce", "scan", "gather", "scatter", "copies", "write", "call", "require"
+    kind       "map" (element by element), "loop" (the same by a loop of NumPy's), "reduce", "scan", "gather",
+               "scatter", "copies", "write", "call", "require"
     function   NumPy's name of it, or the kernel
     operands   Traced arrays and numbers
     result     the Traced array that it makes, if it makes one
@@ -157,6 +158,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         shape = shape[0] if len(shape) == 1 else shape
+        if order == "A":
+            order = "F" if self.flags.fnc else "C"
         if order != "C":
             return self.T.reshape(*((shape,) if isinstance(shape, int) else shape)[::-1]).T
         value = self.value.reshape(shape)
@@ -164,18 +167,9 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             return self
         return self._reshaped(value, f"{{}}.reshape{_tuple(value.shape)}")
 
-    def ravel(self) -> Any:
-        return self.reshape(-1)
-
     def transpose(self, *axes: Any) -> Traced:
         order = axes[0] if len(axes) == 1 else axes or None
         return self.T if order is None else self._view(self.value.transpose(order), f"{{}}.transpose{_tuple(order)}")
-
-    def swapaxes(self, a: int, b: int) -> Traced:
-        return self._view(self.value.swapaxes(a, b), f"{{}}.swapaxes({a}, {b})")
-
-    def squeeze(self, axis: Any = None) -> Any:
-        return self.reshape(self.value.squeeze(axis).shape)
 
     def view(self, *_: Any) -> Any:
         return self._unknown()
@@ -183,44 +177,26 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     # ------------------------------------------------------------------------------------ copies
 
     def astype(
-        self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
+        self, dtype: Any, order: str = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
     ) -> Any:
         dtype = np.dtype(dtype)
+        if not np.can_cast(self.dtype, dtype, casting):
+            raise TypeError(f"expected a dtype that {self.dtype} can be cast to by {casting!r}, found {dtype}")
         if dtype == self.dtype:
-            return self.copy() if copy else self
+            return self.copy(order) if copy else self
+        self._in_order(order)
         return self.recorder.map("cast", (self,), dtype, [self.dtype], f"{{}}.astype(np.{dtype.name})")
 
     def copy(self, order: str = "C") -> Any:
+        self._in_order(order)
         return self.recorder.map("copy", (self,), self.dtype, [self.dtype], "{}.copy()")
+
+    def _in_order(self, order: str) -> None:
+        if order not in ("C", "K", "A"):
+            raise self.recorder.error(f"asks for order={order!r}", "results of a step lie in C order")
 
     def fill(self, value: Any) -> None:
         self[...] = value
-
-    # -------------------------------------------------------------------------------- reductions
-
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("sum", self, axis, keepdims, dtype)
-
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("mean", self, axis, keepdims, dtype)
-
-    def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("max", self, axis, keepdims)
-
-    def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("min", self, axis, keepdims)
-
-    def cumsum(self, axis: Any = None, dtype: Any = None) -> Any:
-        return self.recorder.scan("cumsum", self, axis, dtype)
-
-    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("any", self, axis, keepdims)
-
-    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("all", self, axis, keepdims)
-
-    def argmax(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        return self.recorder.reduce("argmax", self, axis, keepdims)
 
     # ---------------------------------------------------------------------------------- indexing
 
@@ -240,27 +216,60 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     # -------------------------------------------------------------------------- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method == "reduce" and ufunc.__name__ in UFUNC_METHODS:
-            axis, keepdims = kwargs.get("axis", 0), kwargs.get("keepdims", False)
-            return self.recorder.reduce(UFUNC_METHODS[ufunc.__name__], inputs[0], axis, keepdims, kwargs.get("dtype"))
-        if method == "at" and ufunc is np.add:
-            return self.recorder.scatter(inputs[0], inputs[1], inputs[2], add=True)
-        if method != "__call__" or ufunc.nout != 1 or kwargs.get("where", True) is not True:
-            raise self.recorder.error(f"calls np.{ufunc.__name__}.{method}", "it cannot be written down")
-        out = kwargs.get("out")
-        result = self.recorder.ufunc(ufunc, inputs, kwargs.get("dtype"))
-        if out is None:
-            return result
-        self.recorder.write(out[0], result)
-        return out[0]
+        from minidl.compiler import functions
+
+        r, name = self.recorder, f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        if method == "at" and ufunc is np.add and isinstance(inputs[0], Traced):
+            return r.scatter(inputs[0], inputs[1], inputs[2], add=True)
+        reduces = method == "reduce" and ufunc.__name__ in UFUNC_METHODS
+        if not reduces and (method != "__call__" or ufunc.nout != 1):
+            raise r.error(f"calls {name}", "it cannot be written down")
+        takes = {"out", "where", "dtype", *(("axis", "keepdims", "initial") if reduces else ("casting",))}
+        usual = {"order": "K", "subok": True}
+        for key in [k for k in kwargs if k not in takes]:
+            if kwargs[key] != usual.get(key):
+                raise r.error(f"calls {name} with {key}={kwargs[key]!r:.60}", f"leave {key} out")
+            del kwargs[key]
+        out, where = (kwargs.pop("out", None) or (None,))[0], kwargs.pop("where", True)
+        if out is not None:
+            functions.check_out(r, name, out)
+        if reduces:
+            if out is not None and kwargs.get("dtype") is None:
+                kwargs["dtype"] = out.dtype
+            initial = kwargs.pop("initial", None)
+            initial = None if initial is np._NoValue else initial
+            axis = kwargs.pop("axis", 0)
+            made = functions.reduced(
+                r, UFUNC_METHODS[ufunc.__name__], inputs[0], axis, initial=initial, where=where, **kwargs
+            )
+            return made if out is None else functions.store(r, out, made)
+        made = r.ufunc(ufunc, inputs, **kwargs)
+        if where is not True:
+            if out is None:
+                raise r.error(
+                    f"calls {name} with where= and no out=", "elements elsewhere would be undefined; use ops.where"
+                )
+            made = functions.chosen(r, where, made, out)
+        return (
+            made
+            if out is None
+            else functions.store(r, out, made, exact=False, casting=kwargs.get("casting", "same_kind"))
+        )
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from minidl.compiler import functions
 
-        known = functions.FUNCTIONS.get(function.__name__)
-        if known is None or not function.__module__.startswith("numpy"):
-            raise self.recorder.error(f"calls np.{function.__name__}", "minidl.compile cannot write that down")
-        return known(self.recorder, *args, **kwargs)
+        return functions.call(self.recorder, function, args, kwargs)
+
+
+def _method(name: str) -> Any:
+    """The method of this name: NumPy's function of that name, whose arguments are the same."""
+    return lambda self, *args, **kwargs: getattr(np, name)(self, *args, **kwargs)
+
+
+for _name in ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "cumsum", "cumprod", "clip", "take",
+              "ravel", "squeeze", "swapaxes", "diagonal"):  # fmt: skip
+    setattr(Traced, _name, _method(_name))
 
 
 def layout(x: Traced) -> tuple[int, tuple[int, ...]]:
