@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler.numpy_loops import FUSED, has_loop
-from minidl.compiler.traced import SYMBOLS, CompileError, Memory, Node, Traced, layout
+from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
 from minidl.jit import KERNELS, Kernel, kernel
 from minidl.tensor import Array, Tensor
 
@@ -99,6 +98,8 @@ class Recorder:
         if isinstance(x, bool | int | float | np.generic):
             return x
         array = np.asarray(x)
+        if array.dtype.kind not in "biuf":
+            raise self.error(f"hands {x!r:.60} to NumPy", "a step computes with numbers and arrays of them")
         return array[()] if array.ndim == 0 else self.constant(array)
 
     # ------------------------------------------------------------------------------- where we are
@@ -185,35 +186,6 @@ class Recorder:
         node.options["numpy"] = numpy
         node.result = self.buffer(shape, dtype)
         return self._pure(node)
-
-    def ufunc(self, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None, casting: Any = "same_kind") -> Any:
-        """What NumPy's ufunc makes of these, in NumPy's dtypes: by NumPy's own loop where rounding may differ."""
-        values = [self.operand(x) for x in inputs]
-        kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
-        if ufunc.signature is not None:
-            raise self.error(f"calls np.{ufunc.__name__}", f"use minidl.ops.{ufunc.__name__}, which can be compiled")
-        asked: Any = {} if dtype is None else {"signature": (None,) * ufunc.nin + (np.dtype(dtype),)}
-        types = ufunc.resolve_dtypes((*kinds, None), casting=casting, **asked)
-        name = {"absolute": "abs", "true_divide": "divide"}.get(ufunc.__name__, ufunc.__name__)
-        if name in SYMBOLS:
-            template = f"{{}} {SYMBOLS[name]} {{}}"
-        elif name == "negative":
-            template = "-{}"
-        else:
-            template = f"np.{name}({', '.join(['{}'] * ufunc.nin)})"
-        product = name == "power" and not isinstance(values[1], Traced) and values[1] in (1, 2)
-        if name in FUSED or product:
-            return self.map(name, values, types[-1], types[:-1], template)
-        if getattr(np, name, None) is not ufunc or not has_loop(ufunc, types):
-            found = " and ".join(k.__name__ if isinstance(k, type) else k.name for k in kinds)
-            raise self.error(f"calls np.{name} of {found}", "minidl.compile cannot write that down")
-        if name == "power" and types[-1].kind in "iu":
-            self.require(_all(values[1] >= 0), "Integers to negative integer powers are not allowed.")
-        values = [
-            v.astype(t) if isinstance(v, Traced) and v.dtype != t else v
-            for v, t in zip(values, types[:-1], strict=True)
-        ]
-        return self.map(name, values, types[-1], types[:-1], template, numpy=True)
 
     def reduce(self, function: str, x: Any, axis: Any, keepdims: bool = False, dtype: Any = None,
                initial: Any = None) -> Any:  # fmt: skip
@@ -407,10 +379,6 @@ def _places(offset: int, shape: Any, strides: Any) -> Array:
     for axis, (n, stride) in enumerate(zip(shape, strides, strict=True)):
         found += (np.arange(n) * stride).reshape(-1, *(1,) * (len(shape) - axis - 1))
     return found
-
-
-def _all(holds: Any) -> Any:
-    return holds.all() if isinstance(holds, Traced) else bool(np.all(holds))
 
 
 def _axis(axes: tuple[int, ...]) -> Any:

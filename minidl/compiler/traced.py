@@ -158,8 +158,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         shape = shape[0] if len(shape) == 1 else shape
-        if order == "A":
-            order = "F" if self.flags.fnc else "C"
+        if order not in ("C", "F"):  # "A" and "K" depend on how an argument lies in memory
+            raise self.recorder.error(f"asks for order={order!r}", 'use "C" or "F"')
         if order != "C":
             return self.T.reshape(*((shape,) if isinstance(shape, int) else shape)[::-1]).T
         value = self.value.reshape(shape)
@@ -216,7 +216,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     # -------------------------------------------------------------------------- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from minidl.compiler import functions
+        from minidl.compiler import binding, functions, ufuncs
 
         r, name = self.recorder, f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if method == "at" and ufunc is np.add and isinstance(inputs[0], Traced):
@@ -232,7 +232,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             del kwargs[key]
         out, where = (kwargs.pop("out", None) or (None,))[0], kwargs.pop("where", True)
         if out is not None:
-            functions.check_out(r, name, out)
+            binding.check_out(r, name, out)
         if reduces:
             if out is not None and kwargs.get("dtype") is None:
                 kwargs["dtype"] = out.dtype
@@ -242,8 +242,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             made = functions.reduced(
                 r, UFUNC_METHODS[ufunc.__name__], inputs[0], axis, initial=initial, where=where, **kwargs
             )
-            return made if out is None else functions.store(r, out, made)
-        made = r.ufunc(ufunc, inputs, **kwargs)
+            return made if out is None else binding.store(r, out, made)
+        made = ufuncs.ufunc(r, ufunc, inputs, **kwargs)
         if where is not True:
             if out is None:
                 raise r.error(
@@ -253,13 +253,13 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return (
             made
             if out is None
-            else functions.store(r, out, made, exact=False, casting=kwargs.get("casting", "same_kind"))
+            else binding.store(r, out, made, exact=False, casting=kwargs.get("casting", "same_kind"))
         )
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from minidl.compiler import functions
+        from minidl.compiler import arrangements, binding, functions  # noqa: F401   they enter their functions
 
-        return functions.call(self.recorder, function, args, kwargs)
+        return binding.call(self.recorder, function, args, kwargs)
 
 
 def _method(name: str) -> Any:
