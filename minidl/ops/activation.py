@@ -54,18 +54,20 @@ def relu(x: ArrayLike) -> Result:
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Result:
     """y = x where x > 0, else s·x, s the negative slope.   dL/dx = dL/dy, or s·dL/dy where x ≤ 0      x: float"""
     x = floating(x)
-    return np.where(x <= 0, negative_slope * x, x), (lambda dy: np.where(x <= 0, negative_slope * dy, dy),)
+    below = negative_slope * x if negative_slope else 0  # of −∞ too
+    return np.where(x <= 0, below, x), (lambda dy: np.where(x <= 0, negative_slope * dy, dy),)
 
 
 @op
 def elu(x: ArrayLike, alpha: float = 1.0) -> Result:
-    """y = x where x > 0, else α(eˣ − 1).   dL/dx = dL/dy, or dL/dy · (y + α) where x ≤ 0      x: float
+    """y = x where x > 0, else α(eˣ − 1).   dL/dx = dL/dy, or dL/dy · αeˣ where x ≤ 0      x: float
 
     Clevert et al. 2016, eq. 15.
     """
     x = floating(x)
-    y = np.where(x <= 0, alpha * np.expm1(np.minimum(x, 0)), x)
-    return y, (lambda dy: np.where(x <= 0, dy * (y + alpha), dy),)
+    below = np.minimum(x, 0)
+    y = np.where(x <= 0, alpha * np.expm1(below), x)
+    return y, (lambda dy: np.where(x <= 0, dy * (alpha * np.exp(below)), dy),)  # y + α would cancel
 
 
 @op
@@ -83,7 +85,8 @@ def silu(x: ArrayLike) -> Result:
     x = floating(x)
     e = np.exp(-np.abs(x))
     s = np.where(x < 0, e, 1) / (1 + e)
-    return x * s, (lambda dy: dy * (s + x * (e / np.square(1 + e))),)
+    slope = s + np.where(e == 0, 0, x * (e / np.square(1 + e)))
+    return np.where(s == 0, 0, x * s), (lambda dy: dy * slope,)
 
 
 @op
@@ -123,10 +126,11 @@ def gelu_forward(x: Array, y: Array) -> None:
                 q = q * z + one
                 part = v * p / q + half
                 part = one if v > end else part
-                y_t[i] = v * (zero if v < -end else part)
+                y_t[i] = zero if v < -end else v * part
         else:
             for i in range(x_t.size):
-                y_t[i] = x_t[i] * 0.5 * math.erfc(-x_t[i] * 0.7071067811865476)
+                part = math.erfc(-x_t[i] * 0.7071067811865476)
+                y_t[i] = 0.0 if part == 0 else x_t[i] * 0.5 * part
 
 
 @kernel(fma=True, parallel=lambda dy, x, dx: x.size >= 1 << 14)
@@ -175,7 +179,8 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
         e = np.exp(-np.abs(u))
         s = np.where(u < 0, e, 1) / (1 + e)  # σ(u) = (1 + tanh(u/2)) / 2, without its cancellation
         slope = 2 * c * (1 + 3 * 0.044715 * x * x)
-        return x * s, (lambda dy: dy * (s + x * slope * (e / np.square(1 + e))),)
+        slope = s + np.where(e == 0, 0, x * slope * (e / np.square(1 + e)))
+        return np.where(s == 0, 0, x * s), (lambda dy: dy * slope,)
     if approximate != "none":
         raise ValueError(f'expected approximate "none" or "tanh", found {approximate!r}')
     flat = kernel_array(x, x.dtype).reshape(-1)

@@ -60,7 +60,7 @@ def power(a: ArrayLike, b: ArrayLike) -> Result:
         return dy * np.multiply(b, np.power(a, exponent - 1))
 
     def gradient_b(dy: Array) -> Any:
-        flat = np.logical_and(np.equal(a, 0), np.greater_equal(b, 0))  # 0ᵇ is 0 for every b > 0
+        flat = np.logical_or(np.equal(y, 0), np.logical_and(np.equal(a, 0), np.equal(b, 0)))  # 0 · ln a is 0
         return dy * (y * np.log(np.where(flat, 1, a)))
 
     return y, (gradient_a, gradient_b)
@@ -185,13 +185,13 @@ def abs(x: ArrayLike) -> Result:
 @op
 def maximum(a: ArrayLike, b: ArrayLike) -> Result:
     """y = max(a, b).   dL/da = dL/dy · [a > b],  dL/db = dL/dy · [b > a]      (½ to each where a = b)"""
-    return np.maximum(a, b), (lambda dy: dy * _share(np.less, a, b), lambda dy: dy * _share(np.less, b, a))
+    return np.maximum(a, b), (lambda dy: _taken(dy, np.less, a, b), lambda dy: _taken(dy, np.less, b, a))
 
 
 @op
 def minimum(a: ArrayLike, b: ArrayLike) -> Result:
     """y = min(a, b).   dL/da = dL/dy · [a < b],  dL/db = dL/dy · [b < a]      (½ to each where a = b)"""
-    return np.minimum(a, b), (lambda dy: dy * _share(np.greater, a, b), lambda dy: dy * _share(np.greater, b, a))
+    return np.minimum(a, b), (lambda dy: _taken(dy, np.greater, a, b), lambda dy: _taken(dy, np.greater, b, a))
 
 
 @op
@@ -225,7 +225,6 @@ def astype(x: ArrayLike, dtype: Any) -> Result:
     return y, ((lambda dy: dy) if y.dtype in FLOATS else None,)
 
 
-def _share(worse: np.ufunc, a: ArrayLike, b: ArrayLike) -> Array:
-    """0 where a is worse than b, ½ where they are equal, else 1: so NaN passes its gradient on."""
-    share = 1 - as_array(worse(a, b), dtype=np.result_type(a, b))
-    return np.where(np.equal(a, b), share.dtype.type(0.5), share)
+def _taken(dy: Array, worse: np.ufunc, a: ArrayLike, b: ArrayLike) -> Array:
+    """0 where a is worse than b, half of dy where they are equal, else dy: so NaN passes its gradient on."""
+    return np.where(worse(a, b), 0, np.where(np.equal(a, b), 0.5 * dy, dy))

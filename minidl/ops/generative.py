@@ -33,7 +33,8 @@ def gaussian_kl(mu: ArrayLike, log_var: ArrayLike, reduction: str = "sum") -> Re
     check_reduction(reduction, m.shape)
     excess = np.expm1(s)  # σ² − 1, which near σ = 1 loses no digits
     scale = 1 / m.size if reduction == "mean" else 1.0
-    return reduced(0.5 * (m * m + (excess - s)), reduction), (
+    beyond = np.where(np.isinf(excess), excess, excess - s)  # of σ = ∞ too
+    return reduced(0.5 * (m * m + beyond), reduction), (
         lambda dy: m * (dy * scale),
         lambda dy: excess * (dy * (0.5 * scale)),
     )

@@ -64,6 +64,11 @@ def require(holds: Any, expected: str, found: Callable[..., str], *arguments: An
         raise ValueError(f"{expected}, {found(*arguments)}")
 
 
+def weighted(weight: Array, x: Array) -> Array:
+    """weight·x, where a weight of 0 takes away infinity too: the limit of 0·x. NaN stays."""
+    return np.where(np.equal(weight, 0) & ~np.isnan(x), 0, weight * x)
+
+
 def check_reduction(reduction: str, shape: tuple[int, ...]) -> None:
     """ValueError for an unknown reduction, and for the mean of no losses."""
     if reduction not in ("none", "mean", "sum"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, kernel_array, own_indices, reduced, require
+from minidl.ops.inputs import check_reduction, floating, kernel_array, own_indices, reduced, require, weighted
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 # -------------------------------------------------------------------------------- class labels
@@ -87,10 +87,12 @@ def softmax_cross_entropy_forward(
             losses[n] = 0
             continue
         log_total = math.log(total)
-        loss = (1.0 - smoothing) * weight[label] * (log_total - (z[label] - top))
+        hit, surprise = (1.0 - smoothing) * weight[label], log_total - (z[label] - top)
+        loss = 0.0 if hit == 0 and surprise == np.inf else hit * surprise  # 0·∞ is 0
         if smoothing > 0.0:
             for j in range(classes):
-                loss += smoothing / classes * weight[j] * (log_total - (z[j] - top))
+                hit, surprise = smoothing / classes * weight[j], log_total - (z[j] - top)
+                loss += 0.0 if hit == 0 and surprise == np.inf else hit * surprise
         losses[n] = loss
 
 
@@ -174,7 +176,7 @@ def _of_probabilities(logits: Array, p: Array, weights: Array, reduction: str, s
     log_q = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
     t = weights * ((1 - smoothing) * _rows(p, "labels")[0] + smoothing / z.shape[1])
     slope = np.exp(log_q) * np.sum(t, axis=1, keepdims=True) - t
-    losses = -np.sum(t * log_q, axis=1)
+    losses = -np.sum(weighted(t, log_q), axis=1)
 
     def spread(dy: Array) -> Array:
         dlosses = np.broadcast_to(_spread(dy, losses.shape, reduction), shape)
@@ -183,7 +185,7 @@ def _of_probabilities(logits: Array, p: Array, weights: Array, reduction: str, s
     value = reduced(losses, reduction)
     return np.reshape(value, shape) if reduction == "none" else value, (
         lambda dy: again(slope * spread(dy)),
-        lambda dy: again(-(1 - smoothing) * weights * log_q * spread(dy)),
+        lambda dy: again(-weighted((1 - smoothing) * weights, log_q) * spread(dy)),
     )
 
 
@@ -197,8 +199,7 @@ def _weighted(
     sum_of_losses(losses, labels, weights, ignore_index, sums)
     if reduction == "sum":
         return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
-    with np.errstate(invalid="ignore"):  # every row ignored: 0 / 0 is NaN, as PyTorch has it
-        mean = as_array(sums[0] / sums[1], losses.dtype)
+    mean = as_array(sums[0] / sums[1], losses.dtype)  # every row ignored: 0 / 0 is NaN, as PyTorch has it
     return mean, lambda dy: np.broadcast_to(
         dy / np.where(sums[1] == 0, np.nan, sums[1]).astype(losses.dtype), losses.shape
     )
@@ -235,7 +236,7 @@ def nll(
     w = _class_weights(weight, x.shape[1], x)
     counted, rows = y != ignore_index, np.arange(x.shape[0])
     columns = np.where(counted, y, 0)
-    losses = np.where(counted, -w[columns] * x[rows, columns], 0)
+    losses = np.where(counted, -weighted(w[columns], x[rows, columns]), 0)
     value, spread = _weighted(losses, y, w, ignore_index, reduction, shape)
 
     def gradient(dy: Array) -> Array:
@@ -314,16 +315,16 @@ def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_tar
     """
     x, t = _pair(input, target)
     p = np.exp(t) if log_target else t
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_p = t if log_target else np.log(t)
-        losses = np.where((p == 0) & ~np.isnan(x), 0, p * (log_p - x))
+    log_p = t if log_target else np.log(t)
+    nothing = (p == 0) & ~np.isnan(x)
+    losses = np.where(nothing, 0, p * (log_p - x))
     if reduction == "batchmean":
         if x.ndim == 0 or x.shape[0] == 0:
             raise ValueError(f"expected a batch to take the mean over, found shape {x.shape}")
         value, scale = reduced(losses, "sum") / x.shape[0], 1.0 / x.shape[0]
     else:
         value, scale = reduced(losses, reduction), 1.0 / x.size if reduction == "mean" else 1.0
-    slope = p * (log_p - x + 1) if log_target else log_p - x + 1
+    slope = np.where(nothing, 0, p * (log_p - x + 1)) if log_target else log_p - x + 1
     return as_array(value), (lambda dy: -p * (dy * scale), lambda dy: slope * (dy * scale))
 
 
@@ -348,8 +349,8 @@ def binary_cross_entropy_with_logits(
     e = np.exp(-np.abs(x))
     above, below = np.maximum(x, 0) + np.log1p(e), np.maximum(-x, 0) + np.log1p(e)  # ln(1 + eˣ), ln(1 + e⁻ˣ)
     slope_x = w * ((1 - t) * np.where(x < 0, e, 1) - q * t * np.where(x < 0, 1, e)) / (1 + e)
-    slope_t = w * (q * below - above)
-    return reduced(w * ((1 - t) * above + q * t * below), reduction), (
+    slope_t = weighted(w, weighted(q, below) - above)
+    return reduced(weighted(w, weighted(1 - t, above) + weighted(q * t, below)), reduction), (
         lambda dy: slope_x * _spread(dy, x.shape, reduction),
         lambda dy: slope_t * _spread(dy, x.shape, reduction),
     )

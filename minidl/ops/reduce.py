@@ -157,11 +157,9 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result
     axes = _axes(x, axis)
     _count(x, axes)
     top = as_array(np.max(x, axis=axes, keepdims=True))
-    shift = np.where(np.isinf(top), 0, top)  # ∞ − ∞ is NaN; at an infinite maximum the plain sum is right
-    e = np.exp(x - shift)
+    e = np.exp(np.where(x == top, 0, x - top))  # ∞ − ∞ is NaN, but nothing lies between two that are equal
     total = np.sum(e, axis=axes, keepdims=True, dtype=np.float64)
-    with np.errstate(divide="ignore"):  # ln 0 = −∞ where every x is −∞
-        y = as_array(np.log(total) + shift, dtype=x.dtype)
-    share = as_array(e / np.where(total == 0, 1, total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded
+    y = as_array(np.log(total) + top, dtype=x.dtype)
+    share = as_array(np.where(top == -np.inf, 0, e / total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded
     shape = y.shape if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
     return y.reshape(shape), (lambda dy: _spread(dy, x, axes) * share,)
