@@ -250,7 +250,8 @@ def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable
         for i, a in enumerate(args):
             if isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a):
                 if i not in places:
-                    raise TypeError(f"{name}: expected a Tensor for input {i}, found a list of them; stack() it first")
+                    found = f"found a {type(a).__name__} of them; take one, or stack() them"
+                    raise TypeError(f"{name}: expected a Tensor for input {i}, {found}")
                 inputs.extend(a)
                 arrays.append((list if isinstance(a, list) else tuple)(map(plain, a)))
             else:

@@ -562,3 +562,112 @@ def test_adam_keeps_the_digits_of_a_gradient_after_larger_ones():
         optimizer.step()
     assert optimizer.state[p]["exp_avg"] == np.float32(1e-3)
     assert optimizer.state[p]["exp_avg_sq"] == np.float32(1e-3) ** 2
+
+
+WRONG = [
+    ("x", TypeError), (Tensor(0.1), TypeError), (np.array(0.1), TypeError), (None, TypeError), ([0.1], TypeError),
+    (True, TypeError), (math.nan, ValueError), (math.inf, ValueError), (10**400, ValueError),
+]  # fmt: skip
+OPTIONS = [
+    *((name, option) for name in ("SGD", "Adam", "AdamW") for option in ("lr", "weight_decay")),
+    ("SGD", "momentum"), ("SGD", "dampening"), ("Adam", "eps"), ("AdamW", "eps"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+@pytest.mark.parametrize(("value", "error"), WRONG)
+def test_options_that_are_no_finite_numbers(name, option, value, error):
+    said = f"{name}: expected (a finite |a number for |){option}"
+    with pytest.raises(error, match=said):
+        make(name, leaves(start()), {option: value})
+    optimizer = make(name, leaves(start()), {})
+    with pytest.raises(error, match=said):
+        optimizer.add_param_group({"params": leaves(start()), option: value})
+    state = optimizer.state_dict()
+    state["param_groups"][0][option] = value
+    with pytest.raises(error, match=said):
+        optimizer.load_state_dict(state)
+    assert len(optimizer.param_groups) == 1
+    if option == "lr":  # set by hand, between steps
+        p = optimizer.param_groups[0]["params"][0]
+        kept, p.grad = p.data.copy(), np.ones_like(p.data)
+        optimizer.param_groups[0]["lr"] = value
+        if not isinstance(value, float):
+            with pytest.raises(error, match=said):
+                optimizer.step()
+            np.testing.assert_array_equal(p.data, kept)
+
+
+def test_options_are_kept_as_plain_numbers():
+    optimizer = optim.Adam(leaves(start()), lr=np.float32(0.5), betas=[np.float64(0.5), 0], eps=1, weight_decay=0)
+    group = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
+    assert group == {"lr": 0.5, "betas": (0.5, 0.0), "eps": 1.0, "weight_decay": 0.0}
+    assert [type(v) for v in (group["lr"], *group["betas"], group["eps"], group["weight_decay"])] == [float] * 5
+    for betas, error in (("ab", TypeError), (0.9, TypeError), (np.array(0.9), TypeError), ((0.9, "a"), TypeError)):
+        with pytest.raises(error, match=r"Adam: expected a (list|number) for betas"):
+            optim.Adam(leaves(start()), betas=betas)
+    for nesterov in (1, "yes", None, np.float64(1)):
+        with pytest.raises(TypeError, match="SGD: expected True or False for nesterov"):
+            optim.SGD(leaves(start()), momentum=0.9, nesterov=nesterov)
+
+
+def test_parameters_of_other_kinds():
+    model = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 1))
+    for given in (model, model[0]):
+        with pytest.raises(TypeError, match=r"SGD: expected leaf Tensors, found (Sequential|Dense); give its \.param"):
+            optim.SGD(given)
+    for given in (3, None, "weights", np.ones(3), set(model.parameters()), model.named_parameters(), {"params": 1}):
+        with pytest.raises(TypeError, match="SGD: expected leaf Tensors, found "):
+            optim.SGD(given)
+    with pytest.raises(TypeError, match="SGD: expected leaf Tensors in float32 or float64, found "):
+        optim.SGD([Tensor(np.arange(3))])
+    for group in ({"lr": 1.0}, [1], None):
+        with pytest.raises(TypeError, match='SGD: expected groups as dicts with "params", found'):
+            optim.SGD(model.parameters()).add_param_group(group)
+    assert len(optim.SGD(dict(model.named_parameters()).values()).param_groups[0]["params"]) == 4
+
+
+def test_a_generator_gives_its_parameters_once():
+    model = nn.Dense(2, 2)
+    parameters = model.parameters()
+    optimizer = optim.SGD(parameters)
+    with pytest.raises(ValueError, match="Adam: expected parameters to optimize, found none; a generator"):
+        optim.Adam(parameters)
+    for group in ({"params": parameters}, {"params": nn.ReLU().parameters()}):
+        with pytest.raises(ValueError, match="expected parameters, found none: a generator"):
+            optimizer.add_param_group(group)
+        with pytest.raises(ValueError, match="expected parameters, found none: a generator"):
+            optim.SGD([{"params": list(model.parameters())}, group])
+    optimizer.add_param_group({"params": []})  # a group may be empty, as in PyTorch
+
+
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm_, optim.clip_grad_value_])
+def test_a_generator_that_is_used_up_clips_nothing_and_says_so(clip):
+    model = nn.Dense(2, 2)
+    for p in model.parameters():
+        p.grad = np.full_like(p.data, 9)
+    parameters = model.parameters()
+    clip(parameters, 1.0)
+    with pytest.raises(ValueError, match=f"{clip.__name__}: expected parameters, found none: a generator"):
+        clip(parameters, 1.0)
+    with pytest.raises(TypeError, match=f"{clip.__name__}: expected Tensors, found Dense; give its .parameters"):
+        clip(model, 1.0)
+    with pytest.raises(TypeError, match="expected a number"):
+        clip(model.parameters(), True)
+    clip([], 1.0)
+
+
+def test_a_state_of_one_parameter_under_two_keys():
+    optimizer = optim.Adam(leaves(start()))
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = np.ones_like(p.data)
+    optimizer.step()
+    state = optimizer.state_dict()
+    before = optimizer.state
+    state["state"]["0"] = state["state"][0]
+    with pytest.raises(ValueError, match=r"Adam\.load_state_dict: expected parameter 0 once, found 0 and '0'"):
+        optimizer.load_state_dict(state)
+    assert optimizer.state is before
+    del state["state"][0]
+    optimizer.load_state_dict(state)  # as JSON has it
+    assert len(optimizer.state) == len(optimizer.param_groups[0]["params"])

@@ -119,6 +119,8 @@ class Sequential(ModuleList):
         i = 0
         while i < len(layers):
             layer = layers[i]
+            if isinstance(x, tuple):
+                self._check_parts(x, i, layer)
             if type(layer) is Dense and i + 1 < len(layers) and type(layers[i + 1]) is ReLU:
                 x = ops.dense_relu(x, layer.weight, layer.bias)
                 i += 2
@@ -126,6 +128,15 @@ class Sequential(ModuleList):
                 x = layer(x)
                 i += 1
         return x
+
+    def _check_parts(self, x: tuple[Any, ...], place: int, layer: Any) -> None:
+        """TypeError where a layer of minidl's own is about to get several things, as an LSTM returns them."""
+        if type(layer).__module__.startswith("minidl.nn.") and not isinstance(layer, Sequential):
+            giver = f" of module {place - 1} ({type(self[place - 1]).__name__})" if place else ""
+            raise TypeError(
+                f"Sequential: expected one Tensor for module {place} ({type(layer).__name__}), found the {len(x)} "
+                f"results{giver}; put a module between them whose forward returns the one to go on with"
+            )
 
 
 class ModuleDict(Module):

@@ -12,7 +12,12 @@ from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
 
 class Module:
-    """Something with parameters that computes. Subclasses assign attributes and define `forward`."""
+    """Something with parameters that computes. Subclasses assign attributes and define `forward`.
+
+    Its state are the leaf Tensors (parameters) and arrays (buffers) among its attributes and in their lists and dicts
+    before it is called the first time, and Tensors added later that require a gradient. What else `forward` leaves in
+    an attribute is not.
+    """
 
     training: bool = True
 
@@ -20,6 +25,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if "_first" not in self.__dict__:
+            self.__dict__.setdefault("_first", {name for name, _ in _walk(vars(self), "")})
         return self.forward(*args, **kwargs)
 
     # -------------------------------------------------------------------------------- reflection
@@ -46,8 +53,23 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def _named_state(self) -> Iterator[tuple[str, Tensor | Array]]:
-        """Every parameter and buffer under every name it has, in definition order."""
-        return _state(self, "", ())
+        """Every parameter and buffer under every name it has, in definition order. ValueError: one name for two."""
+        names: set[str] = set()
+        for name, value in _state(self, "", ()):
+            if name in names:
+                raise ValueError(f"{type(self).__name__}: expected one array of each name, found two called {name!r}")
+            names.add(name)
+            yield name, value
+
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        """The modules, parameters and buffers directly inside this one, under their names."""
+        first: set[str] | None = vars(self).get("_first")  # the names there were before the first call
+        for name, value in _walk(vars(self), ""):
+            if first is None or name in first or isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, Tensor) and value.requires_grad:
+                first.add(name)  # a parameter made on purpose: still one when it is frozen
+                yield name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(name, parameter) in definition order; one that is shared comes once, under its first name."""
@@ -82,6 +104,8 @@ class Module:
         numbers. Everything is checked before anything is changed.
         """
         mine = self.state_dict()
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected a dict of arrays, found {type(state_dict).__name__}")
         missing = [name for name in mine if name not in state_dict]
         extra = [name for name in state_dict if name not in mine]
         if strict and (missing or extra):
@@ -124,7 +148,7 @@ class Module:
 
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
-        own = [f"{n} {v.shape}" for n, v in _walk(vars(self), "") if not isinstance(v, Module)]
+        own = [f"{n} {v.shape}" for n, v in self._members() if not isinstance(v, Module)]
         count = sum(p.size for p in self.parameters())
         inside = "\n".join(f"  ({name}): {module!r}".replace("\n", "\n  ") for name, module in self.children())
         told = ", ".join(filter(None, [self.extra_repr(), *own]))
@@ -146,11 +170,11 @@ def _walk(members: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _state(module: Module, prefix: str, path: tuple[int, ...]) -> Iterator[tuple[str, Tensor | Array]]:
-    for name, value in _walk(vars(module), prefix):
+    for name, value in module._members():
         if not isinstance(value, Module):
-            yield name, value
+            yield f"{prefix}{name}", value
         elif id(value) not in (*path, id(module)):  # a child that knows its parent is not inside it
-            yield from _state(value, f"{name}.", (*path, id(module)))
+            yield from _state(value, f"{prefix}{name}.", (*path, id(module)))
 
 
 def values_of(x: ArrayLike) -> Any:

@@ -1,18 +1,25 @@
-"""What the options of schedules and of clipping may be: each check returns the value as a plain number, or raises."""
+"""What optimizers, schedules and clipping are given: each check returns the value as a plain number, or raises."""
 
 from __future__ import annotations
 
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from minidl.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]  # (who asks, the option's name, its value) → the value
 
 
-def number(low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False) -> Check:
-    """A finite number from low to high as a float; `above`, `below`: without low, without high themselves."""
+def number(
+    low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False, plainly: bool = False
+) -> Check:
+    """A finite number from low to high as a float; `above`, `below`: without low, without high themselves.
+
+    plainly   say that it is to be finite only where it is infinite
+    """
     least = f" {'>' if above else '≥'} {low:g}" if low > -math.inf else ""
     most = f"{' and' * bool(least)} {'<' if below else '≤'} {high:g}" if high < math.inf else ""
 
@@ -24,7 +31,8 @@ def number(low: float = -math.inf, high: float = math.inf, above: bool = False, 
         except OverflowError:
             x = math.inf
         if not math.isfinite(x) or x < low or x > high or (above and x == low) or (below and x == high):
-            raise ValueError(f"{where}: expected {'a finite ' * (high == math.inf)}{name}{least}{most}, found {value}")
+            finite = "a finite " * (not plainly or x == math.inf)
+            raise ValueError(f"{where}: expected {finite * (high == math.inf)}{name}{least}{most}, found {value}")
         return x
 
     return check
@@ -51,7 +59,7 @@ def sequence(check_one: Check) -> Check:
     """A list, or another iterable, each of whose elements passes."""
 
     def check(where: str, name: str, value: Any) -> list[Any]:
-        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        if isinstance(value, str | Mapping) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
             raise TypeError(f"{where}: expected a list for {name}, found {value!r:.100}")
         return [check_one(where, f"{name}[{i}]", x) for i, x in enumerate(value)]
 
@@ -76,6 +84,36 @@ def choice(*names: str) -> Check:
         return value
 
     return check
+
+
+def pair(check_one: Check) -> Check:
+    """Two values that pass, as a tuple."""
+    several = sequence(check_one)
+
+    def check(where: str, name: str, value: Any) -> tuple[Any, ...]:
+        checked = tuple(several(where, name, value))
+        if len(checked) != 2:
+            raise ValueError(f"{where}: expected two {name}, found {value!r:.100}")
+        return checked
+
+    return check
+
+
+def tensors(where: str, given: Any, kind: str = "Tensors") -> list[Tensor]:
+    """The parameters given: Tensors, or one. TypeError for anything else. ValueError: a generator that is used up."""
+    if isinstance(given, Tensor):
+        return [given]
+    if hasattr(given, "parameters"):
+        raise TypeError(f"{where}: expected {kind}, found {type(given).__name__}; give its .parameters()")
+    if not isinstance(given, Iterable) or isinstance(given, set | frozenset | str):  # a set has no order to keep
+        raise TypeError(f"{where}: expected {kind}, found {type(given).__name__} {given!r:.100}")
+    found: list[Any] = list(given)
+    for t in found:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{where}: expected {kind}, found {type(t).__name__} {t!r:.100}")
+    if not found and isinstance(given, Iterator):
+        raise ValueError(f"{where}: expected parameters, found none: a generator that has none, or is used up")
+    return found
 
 
 def flag(where: str, name: str, value: Any) -> bool:

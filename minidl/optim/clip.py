@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minidl.ops.inputs import floating
+from minidl.optim.checks import tensors
 from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
@@ -42,7 +43,8 @@ def clip_grad_norm_(
     The norm is a float64 (0 of no gradients), summed in float64 whatever the gradients' dtype, which they keep. In a
     compiled step it is an array, which the step may return.
 
-    ValueError: max_norm or norm_type out of range. TypeError: no Tensors, or gradients that are not float32 or float64.
+    ValueError: max_norm or norm_type out of range, or a generator that is used up. TypeError: no Tensors, or gradients
+    that are not float32 or float64.
     Pascanu et al. 2013, algorithm 1.
     """
     limit = _limit("clip_grad_norm_", "max_norm", max_norm)
@@ -63,8 +65,8 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """g ← min(max(g, −clip_value), clip_value), element by element. NaN stays NaN.
 
-    parameters: Tensors, or one; those without a gradient are passed over. ValueError: clip_value is not ≥ 0.
-    TypeError: no Tensors, or gradients that are not float32 or float64.
+    parameters: Tensors, or one; those without a gradient are passed over. ValueError: clip_value is not ≥ 0, or a
+    generator that is used up. TypeError: no Tensors, or gradients that are not float32 or float64.
     """
     limit = _limit("clip_grad_value_", "clip_value", clip_value)
     for t, g in _gradients("clip_grad_value_", parameters):
@@ -72,7 +74,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _number(name: str, option: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name}: expected a number for {option}, found {value!r:.100}")
     return float(value)
 
@@ -85,12 +87,8 @@ def _limit(name: str, option: str, value: Any) -> float:
 
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Any]]:
-    """(Tensor, its gradient) of all that have one. TypeError for what is not a Tensor."""
-    several = not isinstance(parameters, Tensor) and isinstance(parameters, Iterable)
-    given: list[Any] = list(parameters) if several else [parameters]
-    for t in given:
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: expected Tensors, found {type(t).__name__}")
+    """(Tensor, its gradient) of all that have one."""
+    given = tensors(name, parameters)
     return [(t, floating(t.grad, f"{name}: gradients")) for t in given if t.grad is not None]
 
 

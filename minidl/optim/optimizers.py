@@ -10,15 +10,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.inputs import kernel_array
+from minidl.optim.checks import Check, flag, number, pair, tensors
 from minidl.quiet import quietly
-from minidl.tensor import Array, Tensor
+from minidl.tensor import FLOATS, Array, Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -85,50 +86,57 @@ class Optimizer:
     """What all optimizers share: parameter groups, per-parameter state, and their dictionary form.
 
     params: Tensors, or dicts with "params" and options of that group. ValueError: none at all, one twice, or
-    options out of range. TypeError: something that is not a leaf Tensor.
+    options out of range. TypeError: something that is not a leaf Tensor, options that are no numbers.
     """
 
+    options: ClassVar[dict[str, Check]] = {  # those of subclasses that are not here are taken as they are
+        **dict.fromkeys(("lr", "initial_lr", "momentum", "weight_decay", "eps"), number(0, plainly=True)),
+        "dampening": number(),
+        "nesterov": flag,
+        "betas": pair(number(0, 1, below=True)),
+    }
     state_keys: tuple[str, ...] = ()  # without which a parameter's state is no state
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
-        given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
-        if not given:
-            raise ValueError(f"{type(self).__name__}: expected parameters to optimize, found none")
-        groups = given if all(isinstance(group, dict) for group in given) else [{"params": given}]
-        for group in groups:
+        if isinstance(params, Iterator | ValuesView):
+            params = list(params)
+        groups: Any = params if isinstance(params, list | tuple) and all(isinstance(g, dict) for g in params) else None
+        for group in groups or [{"params": params}]:
             self.add_param_group(group)
+        if not any(group["params"] for group in self.param_groups):
+            found = "found none; a generator gives them once"
+            raise ValueError(f"{type(self).__name__}: expected parameters to optimize, {found}")
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Optimize these parameters too, with the group's own options where it has them."""
         name = type(self).__name__
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f'{name}: expected groups as dicts with "params", found {group!r:.200}')
         if unknown := set(group) - set(self.defaults) - {"params", "initial_lr"}:
-            raise ValueError(f"{name}: expected options {sorted(self.defaults)}, found {sorted(unknown)}")
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            raise ValueError(f"{name}: expected options {sorted(self.defaults)}, found {sorted(map(str, unknown))}")
+        params = tensors(name, group["params"], "leaf Tensors")
         known = {p for g in self.param_groups for p in g["params"]}
         for p in params:
-            if not isinstance(p, Tensor) or not p.is_leaf:
-                raise TypeError(f"{name}: expected leaf Tensors, found {p!r:.200}")
+            if not p.is_leaf or p.dtype not in FLOATS:
+                raise TypeError(f"{name}: expected leaf Tensors in float32 or float64, found {p!r:.200}")
             if p in known:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is there twice")
             known.add(p)
-        given = {k: _option(v) for k, v in {**self.defaults, **group}.items() if k != "params"}
-        made = {"params": params, **given}
+        given = {k: v for k, v in {**self.defaults, **group}.items() if k != "params"}
+        self.param_groups.append({"params": params, **self._checked(given)})
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as plain numbers. TypeError, ValueError: another type, or out of range."""
+        name = type(self).__name__
+        made = {key: self.options[key](name, key, v) if key in self.options else v for key, v in options.items()}
         self._check(made)
-        self.param_groups.append(made)
+        return made
 
     def _check(self, group: dict[str, Any]) -> None:
-        """ValueError where an option is out of its range."""
-        for option in ("lr", "initial_lr", "eps", "weight_decay", "momentum"):
-            if option in group and not group[option] >= 0:
-                raise ValueError(f"{type(self).__name__}: expected {option} ≥ 0, found {group[option]}")
-        if len(group.get("betas", (0, 0))) != 2:
-            raise ValueError(f"{type(self).__name__}: expected two betas, found {group['betas']}")
-        for i, beta in enumerate(group.get("betas", ())):
-            if not 0 <= beta < 1:
-                raise ValueError(f"{type(self).__name__}: expected betas[{i}] from 0 to below 1, found {beta}")
+        """ValueError where options do not go together."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: None, or zeros if not `set_to_none`."""
@@ -140,6 +148,8 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter that has a gradient. ValueError: a gradient of another shape than its parameter's."""
         for group in self.param_groups:
+            if type(lr := group["lr"]) is not float and not hasattr(lr, "recorder"):  # set by hand between steps
+                group["lr"] = self.options["lr"](type(self).__name__, "lr", lr)
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -177,26 +187,23 @@ class Optimizer:
         params = [p for g in self.param_groups for p in g["params"]]
         numbers = [i for g in groups for i in g["params"]]
         loaded: dict[Tensor, dict[str, Any]] = {}
-        for number, p in zip(numbers, params, strict=True):
-            entry = state_dict["state"].get(number, state_dict["state"].get(str(number)))
-            if entry:
+        for i, p in zip(numbers, params, strict=True):
+            entries = [state_dict["state"][key] for key in dict.fromkeys((i, str(i))) if key in state_dict["state"]]
+            if len(entries) > 1:
+                raise ValueError(f"{name}.load_state_dict: expected parameter {i} once, found {i} and '{i}'")
+            if entry := entries[0] if entries else None:
                 if missing := [key for key in self.state_keys if key not in entry]:
-                    raise KeyError(f"{name}.load_state_dict: missing {missing} of parameter {number}")
+                    raise KeyError(f"{name}.load_state_dict: missing {missing} of parameter {i}")
                 loaded[p] = {key: _restored(key, value, p, name) for key, value in entry.items() if value is not None}
         if foreign := sorted({k for g in groups for k in ("amsgrad", "maximize") if g.get(k)}):
             raise ValueError(f"{name}.load_state_dict: found {' and '.join(foreign)}, which minidl does not have")
         known = [*self.defaults, "initial_lr"]
-        options = [{k: _option(new[k]) for k in known if k in new} for new in groups]
-        for group, new in zip(self.param_groups, options, strict=True):
-            self._check({**group, **new})
-        for group, new in zip(self.param_groups, options, strict=True):
+        given = [{k: new[k] for k in known if k in new} for new in groups]
+        for group, new in zip(self.param_groups, given, strict=True):
+            new.update(self._checked({**{k: v for k, v in group.items() if k != "params"}, **new}))
+        for group, new in zip(self.param_groups, given, strict=True):
             group.update(new)
         self.state = loaded
-
-
-def _option(value: Any) -> Any:
-    """An option as groups keep it: a list, which is what JSON makes of a tuple, as a tuple again."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:
