@@ -1,8 +1,11 @@
 """An LSTM that reads each digit of MNIST row by row, 28 steps of 28 pixels. Expect over 98 % after 5 epochs.
 
 Only the last row's state goes to the classifier: what it knows of the first rows, it has remembered.
+
+Usage: python 09_lstm.py [--quick]      (quick: the 1,797 built-in digits instead, of 8 rows each, in seconds)
 """
 
+import sys
 import time
 
 import numpy as np
@@ -14,19 +17,18 @@ EPOCHS, BATCH, PEAK = 5, 64, 3e-3
 
 
 class Reader(nn.Module):
-    def __init__(self):
-        self.lstm = nn.LSTM(28, 128, batch_first=True)
+    def __init__(self, pixels):
+        self.lstm = nn.LSTM(pixels, 128, batch_first=True)
         self.output = nn.Dense(128, 10)
 
     def forward(self, x):
-        rows = ops.reshape(x, (-1, 28, 28))
-        _, (h, _) = self.lstm(rows)
+        _, (h, _) = self.lstm(ops.squeeze(x, 1))
         return self.output(h[0])
 
 
 minidl.manual_seed(0)
-train, test = data.load("mnist")
-model = Reader()
+train, test = data.load("digits" if "--quick" in sys.argv else "mnist")
+model = Reader(train.x.shape[-1])
 loader = data.Loader(train, batch_size=BATCH, shuffle=True)
 optimizer = optim.Adam(model.parameters(), lr=PEAK)
 

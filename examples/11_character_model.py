@@ -2,11 +2,11 @@
 character of files that it has not seen, where the frequencies of characters alone give 4.6.
 
 After Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks". The state goes on from one piece of
-text to the next, but gradients stay within a piece.      Usage: python 11_character_model.py [STEPS]
+text to the next, but gradients stay within a piece.      Usage: python 11_character_model.py [STEPS] [--quick]
 """
 
+import argparse
 import math
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -16,10 +16,14 @@ import numpy as np
 import minidl
 from minidl import nn, ops, optim
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 1500
-BATCH, LENGTH, WIDTH, PEAK = 64, 64, 256, 4e-3
+parser = argparse.ArgumentParser()
+parser.add_argument("steps", nargs="?", type=int)
+parser.add_argument("--quick", action="store_true", help="a small net, and few files to learn from")
+given = parser.parse_args()
+STEPS = given.steps or (150 if given.quick else 1500)
+BATCH, LENGTH, WIDTH, PEAK = 64, 64, 64 if given.quick else 256, 4e-3
 
-files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[: 30 if given.quick else None]
 texts = [f.read_text("utf-8", errors="ignore").encode("ascii", "ignore").decode() for f in files]
 characters = "\n" + "".join(map(chr, range(32, 127)))
 code = {c: i for i, c in enumerate(characters)}

@@ -4,10 +4,13 @@ The texts are on every machine that runs Python: docstrings and comments of eigh
 that have the most of them and are in every installation. Files, not texts, are drawn for testing, so that no text is
 tested whose neighbours were learnt; words that name a package or a module of it are struck out, or it would be too
 easy. A text is the mean of its words' learnt vectors (Joulin et al. 2017). A naive Bayes classifier stands beside it.
+
+Usage: python 12_text_classifier.py [--quick]      (quick: fewer epochs)
 """
 
 import ast
 import re
+import sys
 import sysconfig
 import tokenize
 from collections import Counter
@@ -19,7 +22,8 @@ import minidl
 from minidl import Tensor, nn, ops, optim
 
 PACKAGES = ["asyncio", "email", "importlib", "multiprocessing", "unittest", "xml"]
-WORDS, LENGTH, WIDTH, BATCH, EPOCHS = 4000, 64, 64, 64, 30
+WORDS, LENGTH, WIDTH, BATCH = 4000, 64, 64, 64
+EPOCHS = 10 if "--quick" in sys.argv else 30
 HOME = Path(sysconfig.get_paths()["stdlib"])
 
 

@@ -3,10 +3,10 @@
 Two encoder layers read a row of digits and say, for each place, which digit stands there when the row is sorted. Every
 batch is drawn anew, so nothing can be learnt by heart: there are 10^12 rows.
 
-Usage: python 13_transformer.py [STEPS]
+Usage: python 13_transformer.py [STEPS] [--quick]      (quick: a smaller net sorts rows of 4)
 """
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -14,7 +14,13 @@ import numpy as np
 import minidl
 from minidl import Tensor, nn, ops, optim
 
-LENGTH, WIDTH, BATCH = 12, 64, 128
+parser = argparse.ArgumentParser()
+parser.add_argument("steps", nargs="?", type=int)
+parser.add_argument("--quick", action="store_true", help="a net of one layer sorts rows of 4 digits")
+given = parser.parse_args()
+STEPS = given.steps or (200 if given.quick else 600)
+LENGTH, LAYERS = (4, 1) if given.quick else (12, 2)
+WIDTH, BATCH = 64, 128
 
 
 class Sorter(nn.Module):
@@ -22,7 +28,7 @@ class Sorter(nn.Module):
         self.digits = nn.init.normal_(Tensor(np.empty((10, WIDTH), np.float32), requires_grad=True), std=0.5)
         self.places = nn.init.normal_(Tensor(np.empty((LENGTH, WIDTH), np.float32), requires_grad=True), std=0.5)
         layer = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
-        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, **layer) for _ in range(2))
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, **layer) for _ in range(LAYERS))
         self.norm, self.output = nn.LayerNorm(WIDTH), nn.Dense(WIDTH, 10)
 
     def forward(self, rows):
@@ -32,7 +38,6 @@ class Sorter(nn.Module):
         return self.output(self.norm(x))
 
 
-steps = int(sys.argv[1]) if len(sys.argv) > 1 else 600
 minidl.manual_seed(0)
 rng = np.random.default_rng(0)
 model = Sorter()
@@ -54,9 +59,9 @@ def sorted_by_model(rows):
 
 
 start = time.perf_counter()
-for n in range(1, steps + 1):
+for n in range(1, STEPS + 1):
     rows = rng.integers(0, 10, (BATCH, LENGTH))
-    optimizer.param_groups[0]["lr"] = 1e-3 * min(1, n / 100, 3 * (1 - n / (steps + 1)))
+    optimizer.param_groups[0]["lr"] = 1e-3 * min(1, n / 100, 3 * (1 - n / (STEPS + 1)))
     loss = step(rows, np.sort(rows).reshape(-1))
     if n % 100 == 0:
         print(f"step {n}: loss {loss.item():.4f}, {time.perf_counter() - start:.0f} s")

@@ -1,10 +1,10 @@
 """Which settings make a small net read digits? 27 begin, of which every third goes on, and every third of those.
 
 Each setting is tried in one of two processes; one that is given more epochs goes on from its own checkpoint. The
-picture needs the plot extra: pip install "minidl[plot]".   Usage: python 16_search.py [PICTURE.png]
+picture needs the plot extra: pip install "minidl[plot]".   Usage: python 16_search.py [PICTURE.png] [--quick]
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from minidl import callbacks, data, models, optim, search
@@ -39,13 +39,18 @@ def accuracy(trial: search.Trial) -> float:
 
 
 def main() -> None:
-    results = search.successive_halving(accuracy, SPACE, budgets=(1, 3, 9), trials=27, workers=2)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("picture", nargs="?")
+    parser.add_argument("--quick", action="store_true", help="9 settings begin, and none is trained for long")
+    given = parser.parse_args()
+    budgets, trials = ((1, 3), 9) if given.quick else ((1, 3, 9), 27)
+    results = search.successive_halving(accuracy, SPACE, budgets=budgets, trials=trials, workers=2)
     print(results)
     best = results.best
     print(f"best: {best.value:.1%} after {best.budget} epochs, with {best.settings}")
-    if len(sys.argv) > 1:
-        results.plot(sys.argv[1])
-        print(f"all trials are drawn in {sys.argv[1]}")
+    if given.picture:
+        results.plot(given.picture)
+        print(f"all trials are drawn in {given.picture}")
 
 
 if __name__ == "__main__":  # the workers import this file, and must not search themselves

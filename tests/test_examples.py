@@ -1,4 +1,4 @@
-"""The examples run as a reader runs them, and say what they should (03_mnist.py: the command line's tests train it)."""
+"""All examples run as a reader runs them, and say what they should; the long ones in their quick mode."""
 
 import os
 import re
@@ -19,11 +19,26 @@ def run(name: str, *arguments: str) -> str:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONIOENCODING": "utf-8",  # formulas are printed as formulas
     }
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def figures(pattern: str, text: str) -> list[float]:
+    """What the pattern's group finds, as numbers."""
+    return [float(found) for found in re.findall(pattern, text)]
+
+
+trains = pytest.mark.skipif(interpreted(), reason="training takes minutes where kernels are plain Python")
+
+
+def test_every_example_is_run_here():
+    told = Path(__file__).read_text("utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.name}"' in told, f"{path.name} has no test"
 
 
 def test_backprop_by_hand():
@@ -96,3 +111,75 @@ def test_explaining_a_graph(tmp_path):
 @pytest.mark.skipif(interpreted(), reason="four nets take minutes where kernels are plain Python")
 def test_a_run_that_is_watched():
     assert "Nothing wrong was noticed." in run("18_watch_a_run.py")
+
+
+# Accuracies of a first training on 1,437 digits: far below what the examples reach on MNIST, far above chance.
+@trains
+@pytest.mark.parametrize(
+    ("name", "epochs", "least"),
+    [("03_mnist.py", 5, 80), ("07_lenet.py", 3, 60), ("08_resnet.py", 4, 80), ("09_lstm.py", 5, 60)],
+)
+def test_digits_are_learnt(name, epochs, least):
+    out = run(name, "--quick")
+    assert figures(r"epoch (\d+): test accuracy", out) == list(range(1, epochs + 1))
+    accuracies = figures(r"test accuracy (\d+\.\d+)%", out)
+    assert least < accuracies[-1] < 100
+    assert accuracies[-1] > accuracies[0]
+
+
+@trains
+def test_character_model():
+    out = run("11_character_model.py", "--quick")
+    (alone,), (learnt,) = figures(r"take (\d\.\d+) bits each", out), figures(r"unseen files: (\d\.\d+) bits", out)
+    assert 1 < learnt < alone - 0.7
+    assert len(out[out.index("def ") :].rstrip("\n")) > 400  # what it writes
+
+
+@trains
+def test_text_classifier():
+    out = run("12_text_classifier.py", "--quick")
+    (largest,), (bayes,) = figures(r"package: +(\d+\.\d+)%", out), figures(r"Bayes: +(\d+\.\d+)%", out)
+    (right,) = figures(r"word vectors: +(\d+\.\d+)%", out)
+    assert min(bayes, right) > 2 * largest
+
+
+@trains
+def test_transformer_sorts():
+    out = run("13_transformer.py", "--quick")
+    (share,) = figures(r"exactly sorted: (\d+\.\d+)%", out)
+    assert share > 80
+    rows = re.findall(r"^([\d ]+) -> ([\d ]+)$", out, re.MULTILINE)
+    assert len(rows) == 3
+    assert any(sorted(row.split()) == answer.split() for row, answer in rows)
+
+
+@trains
+def test_augmentation():
+    out = run("14_augmentation.py", "--quick")
+    ((plain, augmented),) = re.findall(r"seed 0: test accuracy (\d+\.\d+) %, augmented (\d+\.\d+) %", out)
+    assert 80 < float(plain) < 100
+    assert 80 < float(augmented) < 100
+    assert plain != augmented
+
+
+@trains
+def test_search(tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    picture = tmp_path / "search.png"
+    out = run("16_search.py", "--quick", str(picture))
+    (best,) = figures(r"best: (\d+\.\d+)% after 3 epochs", out)
+    assert best > 85
+    assert f"all trials are drawn in {picture}" in out
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@trains
+def test_scikit_learn():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    out = run("17_scikit_learn.py", "--quick")
+    accuracies = figures(r"test accuracy (\d+\.\d+)%", out)
+    assert len(accuracies) == 4
+    assert min(accuracies) > 75
+    assert "'minidlclassifier__hidden_layer_sizes': (64,)" in out
+    (r2,) = figures(r"R² (-?\d+\.\d+)", out)
+    assert r2 > 0.3
