@@ -16,6 +16,7 @@ from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
 from minidl.ops.joint import joint
 from minidl.ops.sums import LANES, centred_sums
+from minidl.ops.wide import is_extreme, wide_factor, wide_moments, wide_standardised
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 
@@ -23,9 +24,9 @@ def _worth(x: Array) -> bool:
     return x.size >= 1 << 15
 
 
-@kernel(parallel=lambda x, mean, variance: _worth(x))
-def channel_moments(x: Array, mean: Array, variance: Array) -> None:
-    """Mean and biased variance of each channel, in two passes.   x (N, C, L), mean, variance (C) in float64"""
+@kernel(parallel=lambda x, eps, mean, variance, inverse: _worth(x))
+def channel_moments(x: Array, eps: float, mean: Array, variance: Array, inverse: Array) -> None:
+    """μ, σ² (biased) and 1/√(σ² + ε) of each channel, in two passes.   x (N, C, L), the results (C) in float64"""
     count = x.shape[0] * x.shape[2]
     for c in prange(x.shape[1]):
         lanes = np.empty(2 * LANES, x.dtype)
@@ -41,16 +42,23 @@ def channel_moments(x: Array, mean: Array, variance: Array) -> None:
         off = total / count  # the mean is not quite a number of x's dtype
         mean[c] = centre + off
         variance[c] = max(squares / count - off * off, 0.0) if squares == squares else squares
+        inverse[c] = 1 / np.sqrt(variance[c] + eps)
+        if is_extreme(inverse[c], x):
+            mean[c], variance[c], inverse[c] = wide_moments(x[:, c], eps, wide_factor(inverse[c], x))
 
 
-@kernel(parallel=lambda x, mean, variance, eps, weight, bias, y: _worth(x))
-def batch_norm_forward(
-    x: Array, mean: Array, variance: Array, eps: float, weight: Array, bias: Array, y: Array
-) -> None:
+@kernel(parallel=lambda x, mean, inverse, weight, bias, y: _worth(x))
+def batch_norm_forward(x: Array, mean: Array, inverse: Array, weight: Array, bias: Array, y: Array) -> None:
     """y = γ·(x − μ)/√(σ² + ε) + β.   x, y (N, C, L), the others (C)"""
     for c in prange(x.shape[1]):
+        if is_extreme(inverse[c], x):
+            factor = wide_factor(inverse[c], x)
+            for n in range(x.shape[0]):
+                for i in range(x.shape[2]):
+                    y[n, c, i] = wide_standardised(x[n, c, i], mean[c], inverse[c], factor) * weight[c] + bias[c]
+            continue
         centre = x.dtype.type(mean[c])
-        scale = x.dtype.type(weight[c] / math.sqrt(variance[c] + eps))
+        scale = x.dtype.type(weight[c] * inverse[c])
         shift = bias[c] + x.dtype.type((np.float64(centre) - mean[c]) * scale)
         for n in range(x.shape[0]):
             source, target = x[n, c], y[n, c]
@@ -58,11 +66,10 @@ def batch_norm_forward(
                 target[i] = (source[i] - centre) * scale + shift
 
 
-@kernel(parallel=lambda dy, x, mean, variance, eps, weight, training, dx, dw, db: _worth(x))
+@kernel(parallel=lambda dy, x, mean, inverse, weight, training, dx, dw, db: _worth(x))
 def batch_norm_backward(
-    dy: Array, x: Array, mean: Array, variance: Array, eps: float, weight: Array, training: bool,
-    dx: Array, dw: Array, db: Array,
-) -> None:  # fmt: skip
+    dy: Array, x: Array, mean: Array, inverse: Array, weight: Array, training: bool, dx: Array, dw: Array, db: Array
+) -> None:
     """dw = Σ dy·x̂, db = Σ dy; dx as at the top of the file, or dy·γ/√(σ² + ε) unless `training`. Shapes as above."""
     count = max(x.shape[0] * x.shape[2], 1)
     for c in prange(x.shape[1]):
@@ -74,13 +81,26 @@ def batch_norm_backward(
             mixed += more_mixed
         off = mean[c] - centre
         mixed -= total * off
-        inverse = 1 / math.sqrt(variance[c] + eps)
-        db[c], dw[c] = total, mixed * inverse
-        scale = x.dtype.type(weight[c] * inverse)
-        level, slope = x.dtype.type(0), x.dtype.type(0)
-        if training:
-            slope = x.dtype.type(mixed * inverse * inverse / count)
-            level = x.dtype.type(total / count - off * slope)
+        db[c], dw[c] = total, mixed * inverse[c]
+        scale = x.dtype.type(weight[c] * inverse[c])
+        if not training:  # and not as below with a slope of 0, which an infinite x would make NaN
+            for n in range(x.shape[0]):
+                for i in range(x.shape[2]):
+                    dx[n, c, i] = dy[n, c, i] * scale
+            continue
+        if is_extreme(inverse[c], x):
+            factor, mixed = wide_factor(inverse[c], x), np.float64(0)
+            for n in range(x.shape[0]):
+                for i in range(x.shape[2]):
+                    mixed += dy[n, c, i] * wide_standardised(x[n, c, i], mean[c], inverse[c], factor)
+            dw[c] = mixed
+            for n in range(x.shape[0]):
+                for i in range(x.shape[2]):
+                    along = wide_standardised(x[n, c, i], mean[c], inverse[c], factor) * (mixed / count)
+                    dx[n, c, i] = (dy[n, c, i] - total / count - along) * (weight[c] * inverse[c])
+            continue
+        slope = x.dtype.type(mixed * inverse[c] * inverse[c] / count)
+        level = x.dtype.type(total / count - off * slope)
         for n in range(x.shape[0]):
             source, given, target = x[n, c], dy[n, c], dx[n, c]
             for i in range(source.size):
@@ -99,7 +119,13 @@ def layer_norm_forward(x: Array, eps: float, weight: Array, bias: Array, mean: A
             total, squares = centred_sums(source, source, centre, centre, lanes)
             off = total / count
             mean[r] = centre + off
-            inverse[r] = 1 / math.sqrt((max(squares / count - off * off, 0.0) if squares == squares else squares) + eps)
+            inverse[r] = 1 / np.sqrt((max(squares / count - off * off, 0.0) if squares == squares else squares) + eps)
+            if is_extreme(inverse[r], x):
+                factor = wide_factor(inverse[r], x)
+                mean[r], _, inverse[r] = wide_moments(x[r : r + 1], eps, factor)
+                for i in range(count):
+                    target[i] = wide_standardised(source[i], mean[r], inverse[r], factor) * weight[i] + bias[i]
+                continue
             scale, shift = x.dtype.type(inverse[r]), x.dtype.type(-off * inverse[r])
             for i in range(source.size):
                 target[i] = ((source[i] - centre) * scale + shift) * weight[i] + bias[i]
@@ -120,6 +146,18 @@ def layer_norm_backward(
         g, lanes = np.empty(count, x.dtype), np.empty(2 * LANES, x.dtype)
         for r in range(np.int64(part) * x.shape[0] // parts, (np.int64(part) + 1) * x.shape[0] // parts):
             source, given, target = x[r], dy[r], dx[r]
+            if is_extreme(inverse[r], x):
+                factor, total, mixed = wide_factor(inverse[r], x), np.float64(0), np.float64(0)
+                for i in range(count):
+                    along = wide_standardised(source[i], mean[r], inverse[r], factor)
+                    totals[i] += given[i]
+                    slopes[i] += given[i] * along
+                    total += given[i] * weight[i]
+                    mixed += given[i] * weight[i] * along
+                for i in range(count):
+                    along = wide_standardised(source[i], mean[r], inverse[r], factor) * (mixed / count)
+                    target[i] = (given[i] * weight[i] - total / count - along) * inverse[r]
+                continue
             centre, scale = x.dtype.type(mean[r]), x.dtype.type(inverse[r])
             shift = x.dtype.type((centre - mean[r]) * inverse[r])
             for i in range(count):
@@ -187,20 +225,21 @@ def batch_norm(
         raise ValueError(f"expected at least one value per channel to take the mean of, found shape {x.shape}")
     flat = kernel_array(x, x.dtype).reshape(x.shape[0], channels, math.prod(x.shape[2:]))
     if own:
-        mean, variance = np.empty(channels, np.float64, like=flat), np.empty(channels, np.float64, like=flat)
-        channel_moments(flat, mean, variance)
+        mean, variance, inverse = (np.empty(channels, np.float64, like=flat) for _ in range(3))
+        channel_moments(flat, eps, mean, variance, inverse)
         if training and running_mean is not None and running_var is not None:
             running_mean[...] = (1 - momentum) * running_mean + momentum * mean
             running_var[...] = (1 - momentum) * running_var + momentum * (variance * (count / (count - 1)))
     else:
         mean, variance = (as_array(r).astype(np.float64) for r in (running_mean, running_var))
+        inverse = 1 / np.sqrt(variance + eps)
     y: Array = np.empty_like(flat)
-    batch_norm_forward(flat, mean, variance, eps, w, b, y)
+    batch_norm_forward(flat, mean, inverse, w, b, y)
 
     def backward(dy: Array) -> list[Array]:
         given = kernel_array(dy, x.dtype).reshape(flat.shape)
         dx, dw, db = np.empty_like(flat), np.empty(channels, x.dtype, like=flat), np.empty(channels, x.dtype, like=flat)
-        batch_norm_backward(given, flat, mean, variance, eps, w, own, dx, dw, db)
+        batch_norm_backward(given, flat, mean, inverse, w, own, dx, dw, db)
         return [dx.reshape(x.shape), dw, db]
 
     back = joint(backward)

@@ -62,13 +62,13 @@ def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
 
 
 def _centred(x: Array, axes: tuple[int, ...], ddof: int, keepdims: bool) -> tuple[Array, Array, int]:
-    """(x − mean, variance, its divisor), in two passes: E[x²] − E[x]² would cancel."""
+    """(x − mean, variance in float64, its divisor), in two passes: E[x²] − E[x]² would cancel."""
     divisor = _count(x, axes) - ddof
     if divisor <= 0:
         raise ValueError(f"expected more than ddof={ddof} elements along axis {axes}, found shape {x.shape}")
-    centred = as_array(x - np.mean(x, axis=axes, keepdims=True, dtype=np.float64), dtype=x.dtype)
+    centred = as_array(x - np.mean(x, axis=axes, keepdims=True, dtype=np.float64))
     total = np.sum(np.square(centred), axis=axes, keepdims=keepdims, dtype=np.float64)
-    return centred, as_array(total / divisor, dtype=x.dtype), divisor
+    return as_array(centred, dtype=x.dtype), as_array(total / divisor), divisor
 
 
 @op
@@ -77,7 +77,7 @@ def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     x = floating(x)
     axes = _axes(x, axis)
     centred, y, divisor = _centred(x, axes, ddof, keepdims)
-    return y, (lambda dy: _spread(dy, x, axes) * centred * (2 / divisor),)
+    return as_array(y, dtype=x.dtype), (lambda dy: _spread(dy, x, axes) * centred * (2 / divisor),)
 
 
 @op
@@ -86,9 +86,9 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     x = floating(x)
     axes = _axes(x, axis)
     centred, variance, divisor = _centred(x, axes, ddof, keepdims)
-    y = np.sqrt(variance)
-    scale = np.where(y == 0, 1, y * divisor)  # of a constant: there x − x̄ is 0, and so is the gradient
-    return y, (lambda dy: _spread(dy / scale, x, axes) * centred,)
+    y = as_array(np.sqrt(variance), dtype=x.dtype)
+    scale = np.where(y == 0, 1, y)  # of a constant: there x − x̄ is 0, and so is the gradient
+    return y, (lambda dy: _spread(dy / divisor, x, axes) * (centred / _spread(scale, x, axes)),)
 
 
 def _extreme(x: Array, y: Array, axes: tuple[int, ...], keepdims: bool) -> Result:

@@ -104,15 +104,25 @@ def _put(t: Tensor, g: Array, flat: Array) -> None:
 
 def _norm(gradients: list[Array], p: float) -> Any:
     """The p-norm of flat arrays, as of one."""
+    if p == math.inf:
+        return _largest(gradients)
+    squares_fit = p <= 2 and all(g.dtype == np.float32 for g in gradients)  # into float64
+    top = 1.0 if squares_fit else _largest(gradients)
+    if not squares_fit:
+        top = np.where((top > 0) & (top < math.inf), top, 1.0)
     norm: Any = np.float64(0)
     for g in gradients:
-        if p == math.inf:
-            norm = np.maximum(norm, np.abs(g).max()) if g.size else norm
-        elif p == 2:
-            norm = norm + _sum(np.square(g, dtype=np.float64))
-        else:
-            norm = norm + _sum(np.power(np.abs(g), p, dtype=np.float64))
-    return norm if p == math.inf else np.sqrt(norm) if p == 2 else np.power(norm, 1 / p)
+        g = g if squares_fit else g / top
+        norm = norm + _sum(np.square(g, dtype=np.float64) if p == 2 else np.power(np.abs(g), p, dtype=np.float64))
+    return top * (np.sqrt(norm) if p == 2 else np.power(norm, 1 / p))
+
+
+def _largest(gradients: list[Array]) -> Any:
+    """max |g|, 0 of none."""
+    found: Any = np.float64(0)
+    for g in gradients:
+        found = np.maximum(found, np.abs(g).max()) if g.size else found
+    return found
 
 
 def _sum(terms: Array) -> Any:
