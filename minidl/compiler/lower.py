@@ -193,7 +193,7 @@ class Lower:
         offset, strides = layout(at)
         if result.size:
             self.open(list(at.shape))
-            where = f"{at.memory.name}[{place(offset, strides)}]"
+            where = self.plan.scalar(at.memory) or f"{at.memory.name}[{place(offset, strides)}]"
             self.put(
                 f"{result.memory.name}[{place(0, c_strides(at.shape))}] = {x.memory.name}[{layout(x)[0]} + {where}]"
             )
@@ -217,7 +217,7 @@ class Lower:
             value = self.plan.scalar(values.memory) or f"{values.memory.name}[{place(offset, steps)}]"
             value = cast(value, x.dtype) if values.dtype != x.dtype else value
         where = self.index(at)
-        if isinstance(at, Traced) and at.ndim:
+        if isinstance(at, Traced) and at.ndim and not self.plan.scalar(at.memory):
             offset, strides = layout(at)
             where = f"{at.memory.name}[{place(offset, spread(strides, at.shape, shape))}]"
         self.put(f"{x.memory.name}[{layout(x)[0]} + {where}] {'+=' if node.options['add'] else '='} {value}")

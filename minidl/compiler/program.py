@@ -21,12 +21,10 @@ from minidl.jit import _POOL, get_num_threads, interpreted
 from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
-_RECORDING = threading.RLock()
-
 
 def record(function: Callable[..., Any], state: State, form: Any, arrays: list[Any]) -> tuple[Program, bool]:
     """(the program, does it depend on which gradients are there before)."""
-    with _RECORDING, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         made = Recording(function, state, form, arrays, phantom=True)
         read = made.gradients_read()
         if any(tensor.grad is None for tensor in read):
@@ -108,9 +106,11 @@ class Program:
         outputs = dict.fromkeys(o.memory for o in self.made.all_outputs if not plan.scalar(o.memory))
         self.kept = [Kept(m) for m in outputs]
         self.arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
-        self.arrays: list[Any] = [m.source.get() for m in self.state]
-        others = [*(k.ring[-1] for k in self.kept), *(m.source for m in self.constants), *self.arenas.values()]
-        self.memory = native.addresses([flat(a) for a in (*self.arrays, *others)])
+        self.arrays: list[Any] = [None] * len(self.state)  # the state's, when `take_state` has been there
+        self.copied = [(m.source, m.array) for m in self.constants if m.source is not m.array]
+        self.pinned = list(self.recorder.pinned.values())
+        named = [*(m.array for m in self.state), *(k.ring[-1] for k in self.kept), *(m.array for m in self.constants)]
+        self.memory = native.addresses([flat(a) for a in (*named, *self.arenas.values())])
         places = [(m.name, m.array.size, m.array.dtype.name) for m in (*self.state, *outputs, *self.constants)]
         places += [(f"{name}s", a.size, name) for name, a in self.arenas.items()]
         lines = [f"    {name} = flat(memory[{n}], {size}, np.{dtype})" for n, (name, size, dtype) in enumerate(places)]
@@ -154,6 +154,10 @@ class Program:
 
     def take_state(self) -> None:
         """Point the step at the arrays and numbers that the state has now, and at memory for what it makes."""
+        if not all(np.array_equal(array, was, equal_nan=was.dtype.kind == "f") for array, was in self.pinned):
+            raise Outdated
+        for array, copy in self.copied:
+            np.copyto(copy, array)
         for n, memory in enumerate(self.state):
             array = memory.source.get()
             if array is not self.arrays[n]:
@@ -174,7 +178,7 @@ class Program:
     def _laid_out(self, array: Array, memory: Memory) -> Array:
         """The array, or a copy of it, as it lay when the step was recorded."""
         like = memory.array
-        if (array.shape, array.dtype, array.strides) == (like.shape, like.dtype, like.strides):
+        if array.dtype == like.dtype and array.shape == like.shape and _steps(array) == _steps(like):
             return array
         if memory.source.key != "grad" or memory.version or array.shape != like.shape:
             raise Outdated
@@ -271,6 +275,11 @@ class Program:
         if threads not in self._built:
             self._built[threads] = native.build(self.loops, self.calls, threads)
         return self._built[threads]
+
+
+def _steps(array: Array) -> list[int]:
+    """The strides that say where elements lie."""
+    return [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1] if array.size else []
 
 
 def _aligned(size: int, dtype: str) -> Array:

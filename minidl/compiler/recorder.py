@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import inspect
 import keyword
 import linecache
 import math
 import os
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +20,8 @@ from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
 from minidl.jit import KERNELS, Kernel, kernel
 from minidl.tensor import Array, Tensor
 
-_TENSOR = Tensor.backward.__code__.co_filename
+_BACKWARD = inspect.unwrap(Tensor.backward).__code__
+_TENSOR = _BACKWARD.co_filename
 _HOME = os.path.dirname(os.path.abspath(_TENSOR))
 
 
@@ -47,6 +51,9 @@ class Recorder:
         self._constants: dict[int, Traced] = {}
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
+        self.pinned: dict[int, tuple[Array, Array]] = {}  # constants whose values were looked at, and these
+        self._stand_ins: dict[int, tuple[Any, bytes]] = {}
+        self._real: dict[int, Any] = {}
 
     # ------------------------------------------------------------------------------------ memory
 
@@ -75,17 +82,55 @@ class Recorder:
     def buffer(self, shape: Sequence[int], dtype: Any, name: str = "") -> Traced:
         return self.memory(np.empty(shape, dtype), "buffer", name or self._result_name())
 
-    def constant(self, array: Array) -> Traced:
-        """An array that the step uses and that is not among its inputs or state: it is passed by reference."""
+    def constant(self, array: Array, name: str = "") -> Traced:
+        """An array that the step uses and that is not among its inputs or state: it is passed by reference.
+
+        Where its elements do not lie side by side, the step works on a copy, which each call makes anew.
+        """
         if id(array) not in self._constants:
-            if not (array.flags.c_contiguous or array.flags.f_contiguous) or not array.flags.writeable:
-                array = np.array(array, order="C")
-            first = array.flat[0] if array.size else 0
-            kind = (
-                {0: "zeros", 1: "ones"}.get(first, "constant") if array.size and (array == first).all() else "constant"
-            )
-            self._constants[id(array)] = self.memory(array, "constant", kind, source=array)
+            if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+                raise self.error(f"uses an array of {array.dtype}", "expected numbers that minidl.compile knows")
+            flags = array.flags
+            direct = (flags.c_contiguous or flags.f_contiguous) and flags.aligned and array.dtype.isnative
+            used = array if direct else np.array(array, array.dtype.newbyteorder("="), order="C")
+            first = used.flat[0] if used.size and not name else None
+            if first in (0, 1) and (used == first).all():
+                name = "ones" if first else "zeros"
+            self._constants[id(array)] = self.memory(used, "constant", name or "constant", source=array)
         return self._constants[id(array)]
+
+    def traced(self, x: Any) -> Any:
+        """An array as a Traced one, constants too; anything else as it is."""
+        return self.constant(x) if isinstance(x, np.ndarray) and x.dtype.kind in "fiub" else x
+
+    def known(self, x: Any) -> Any:
+        """The values of a constant, or of those in a list or tuple: the program is good for these values only.
+
+        None, of anything else in the step.
+        """
+        if isinstance(x, Traced):
+            if x.memory.kind != "constant":
+                return None
+            self.pinned[id(x.memory.source)] = x.memory.source, np.array(x.memory.source)
+            return x.value
+        if type(x) in (list, tuple) and any(isinstance(v, Traced) for v in x):
+            made = [self.known(v) if isinstance(v, Traced) else v for v in x]
+            return None if any(v is None and o is not None for v, o in zip(made, x, strict=True)) else type(x)(made)
+        return x
+
+    def stand_in(self, generator: Any) -> Any:
+        """A copy of a random generator, for Python to draw from while the step is recorded: has it `drawn`?"""
+        if id(generator) in self._real:
+            return generator
+        if id(generator) not in self._stand_ins:
+            made = copy.deepcopy(generator)
+            self._stand_ins[id(generator)] = made, pickle.dumps(made)
+            self._real[id(made)] = generator
+        return self._stand_ins[id(generator)][0]
+
+    def drawn(self) -> bool:
+        """Has Python drawn from a generator that outlives the step?"""
+        return any(pickle.dumps(made) != before for made, before in self._stand_ins.values())
 
     def operand(self, x: Any) -> Any:
         """An operand as nodes have it: a Traced array or a number."""
@@ -111,7 +156,7 @@ class Recorder:
         frame = sys._getframe(1)
         while frame is not None:
             code = frame.f_code
-            if code is Tensor.backward.__code__:
+            if code is _BACKWARD:
                 x = frame.f_locals.get("x")
                 name = x.data.memory.name if x is not None and isinstance(x.data, Traced) else "loss"
                 node = frame.f_locals.get("node")
@@ -269,8 +314,17 @@ class Recorder:
         array = memory.array
         return Traced(self, array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1), memory)
 
+    def _resolved(self, index: Any) -> Any:
+        """An index with the values of constants in it, if it is made of these alone."""
+        parts = index if isinstance(index, tuple) else (index,)
+        values = [self.known(p) for p in parts]
+        if any(v is None and p is not None for v, p in zip(values, parts, strict=True)):
+            return index
+        return tuple(values) if isinstance(index, tuple) else values[0]
+
     def gather(self, x: Traced, index: Any) -> Any:
         """x[index], with integer arrays."""
+        index = self._resolved(index)
         positions = self.positions(x, index)
         self.operand(x)
         node = Node("gather", "gather", (self.whole(x.memory), self.operand(positions)))
@@ -280,6 +334,7 @@ class Recorder:
 
     def scatter(self, x: Traced, index: Any, values: Any, add: bool) -> None:
         """x[index] = values, or += with repeated indices adding up."""
+        index = self._resolved(index)
         positions, values = self.positions(x, index), self.operand(values)
         options = {"add": add, "written": (x, index, values), "shape": np.shape(positions)}
         operands = (self.whole(x.memory), self.operand(positions), values)
@@ -298,6 +353,10 @@ class Recorder:
                 continue
             if isinstance(a, Traced):
                 if a.memory in fresh or name in updated:
+                    if a.memory.kind in ("input", "constant"):
+                        raise self.error(
+                            f"changes {a.memory.name} in place, by {kernel.__name__}", "compute a new array"
+                        )
                     writes.append(a.memory)
                     if a.memory in fresh and a.memory.version == 0:
                         self._name_output(a.memory, name)
@@ -309,6 +368,10 @@ class Recorder:
             kernel.parallel(*(a.value if isinstance(a, Traced) else a for a in args))
         )
         returns = kernel.py_func.__annotations__.get("return")
+        if not writes and returns in (None, "None"):
+            raise self.error(
+                f"lets {kernel.__name__} write into a plain array", "make it with np.empty(shape, dtype, like=an input)"
+            )
         if returns not in (None, "None"):
             node.result = self.buffer(
                 (), {"bool": bool, "int": np.int64, "float": np.float64}[returns], kernel.__name__
@@ -332,6 +395,7 @@ class Recorder:
         return y
 
     def generator(self, generator: np.random.Generator) -> Any:
+        generator = self._real.get(id(generator), generator)
         if id(generator) not in self.generators:
             self.generators[id(generator)] = self.unique("generator"), generator
         return Reference(*self.generators[id(generator)])

@@ -2,89 +2,138 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.compiler.plan import live_nodes
 from minidl.compiler.recorder import Recorder
-from minidl.compiler.state import Slot, State, bind
+from minidl.compiler.state import Attribute, Binding, Slot, State
 from minidl.compiler.traced import CompileError, Traced
-from minidl.jit import KERNELS, Kernel
+from minidl.jit import Kernel
+from minidl.paused import PAUSED
+from minidl.seam import Interceptor, intercepted
 from minidl.tensor import Tensor
 
 
-@contextlib.contextmanager
-def kernels_recorded(recorder: Recorder) -> Iterator[None]:
-    """Within the block, kernels that are handed Traced arrays write their calls down."""
+class Recording(Interceptor):
+    """One run of the function on Traced arrays, in copies of what it works on: nothing that others see is touched.
 
-    def recording(kernel: Kernel, before: Any) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            if any(isinstance(a, Traced) for a in args):
-                return recorder.call(kernel, args)
-            if before is not None:
-                return before(*args)
-            return kernel.direct(*args)
-
-        return call
-
-    before = {kernel: kernel._replacement for kernel in KERNELS.values()}
-    try:
-        for kernel, other in before.items():
-            kernel._replacement = recording(other if isinstance(other, Kernel) else kernel, other)
-        yield
-    finally:
-        for kernel, other in before.items():
-            kernel._replacement = other
-
-
-class Recording:
-    """One run of the function on Traced arrays."""
+    `commit` does in Python what the function did there. CompileError: it cannot be written down. Any other error is
+    the function's own, or one that nobody foresaw.
+    """
 
     def __init__(self, function: Any, state: State, form: Any, arrays: list[Any], phantom: bool) -> None:
         self.recorder = r = Recorder()
+        self.state = state
         self.inputs: list[Traced] = []
+        self.outputs: list[Traced] = []
+        self._leaves: list[tuple[weakref.ref[Tensor], Any]] = []
         names = iter(_argument_names(function, len(arrays)))
-        rest = iter(arrays)
-
-        def rebuilt(f: Any) -> Any:
-            if f in ("tensor", "array"):
-                self.inputs.append(r.memory(np.empty_like(next(rest)), "input", next(names)))
-                return Tensor(self.inputs[-1]) if f == "tensor" else self.inputs[-1]
-            kind = f[0]
-            if kind == "value":
-                return f[2]
-            if kind == "dict":
-                return {k: rebuilt(v) for k, v in f[1:]}
-            return {"tuple": tuple, "list": list}[kind](map(rebuilt, f[1:]))
-
-        args, kwargs = rebuilt(form)
-        self.bound = bind(r, state, phantom)
+        args, kwargs = rebuilt(form, [r.memory(np.empty_like(a), "input", next(names)) for a in arrays], self.inputs)
+        self.binding = Binding(r, state, phantom)
         try:
-            with kernels_recorded(r):
-                draws = state.draws()
-                result = function(*args, **kwargs)
-                if state.draws() != draws:
-                    raise CompileError(
-                        "compile: the step draws random numbers in Python, which would happen only once; draw them "
-                        "outside and pass them as an argument, or use ops.dropout"
-                    )
-                r.ended = True
-                self.outputs: list[Traced] = []
-                self.result = self._results(result)
-                self._changes()
-                if len(self.outputs) == 1 and self.outputs[0].ndim == 0 and self.outputs[0].memory.kind == "buffer":
-                    r.rename(self.outputs[0].memory, "loss" if self.gradients else "result")
+            with intercepted(self):
+                self._run(self.binding.shadows.of(function), args, kwargs)
+                del args, kwargs
         finally:
-            for slot, _, before in reversed(self.bound):
-                slot.set(before)
-            made = state.drop_traced()
-        if made:
+            strangers = self._put_back()
+        if strangers:
+            found = " and ".join(f"{t.dtype} {t.shape}" for t in strangers)
+            raise CompileError(
+                f"compile: the step differentiates through a Tensor that minidl.compile does not find, {found}: make "
+                "it an attribute of a model or of an object that the function names, or a variable beside the function"
+            )
+
+    def _run(self, function: Any, args: Any, kwargs: Any) -> None:
+        r = self.recorder
+        result = function(*args, **kwargs)
+        if r.drawn():
+            raise CompileError(
+                "compile: the step draws random numbers in Python, which would happen only once; draw them "
+                "outside and pass them as an argument, or use ops.dropout"
+            )
+        r.ended = True
+        self.result = self._results(result)
+        if made := self.binding.made_in_python():
             raise CompileError(
                 f"compile: the step makes {' and '.join(made)} in its first call; call it once before compiling it"
             )
+        self._changes()
+        self.changes = self.binding.shadows.changes(self.binding.is_state)
+        if len(self.outputs) == 1 and self.outputs[0].ndim == 0 and self.outputs[0].memory.kind == "buffer":
+            r.rename(self.outputs[0].memory, "loss" if self.gradients else "result")
+
+    def commit(self, rebound: set[Any]) -> None:
+        """Let what the function changed in Python be so, outside of the copies too.
+
+        rebound   places that earlier recordings have given other values. CompileError: it happens there again.
+        """
+        anew = {change.place: change.name for change in self.changes if not change.adds}
+        if again := [name for place, name in anew.items() if place in rebound]:
+            raise CompileError(
+                f"compile: the step changes {' and '.join(again)} in Python at each call, which would happen only "
+                "once; do that outside of the compiled function"
+            )
+        rebound.update(anew)
+        for change in self.changes:
+            change.make()
+            if change.adds:
+                self.state.reach.guard.accept(change.owner)
+
+    # ------------------------------------------------------------------------------ as interceptor
+
+    def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Whatever is an array in an op, or comes out of it, is Traced: so all that it makes like one is, too."""
+        r = self.recorder
+        for a in args:
+            for x in a if type(a) in (list, tuple) else (a,):
+                if isinstance(x, Tensor) and x.requires_grad and not isinstance(x.data, Traced) and not PAUSED.get():
+                    self._meet(x)
+        given = [type(a)(map(r.traced, a)) if type(a) in (list, tuple) else r.traced(a) for a in arrays]
+        value, gradients = function(*given, **{k: r.traced(v) for k, v in kwargs.items()})
+        made = value if isinstance(value, Traced) else r.constant(np.asarray(value))
+        return made, tuple(g and self._carrying(g) for g in gradients)
+
+    def _carrying(self, gradient: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda dy: self.recorder.traced(gradient(self.recorder.traced(dy)))
+
+    def kernel(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
+        other = kernel._replacement
+        if not any(isinstance(a, Traced) for a in args):
+            return super().kernel(kernel, args)
+        if other is not None and not isinstance(other, Kernel):
+            raise self.recorder.error(
+                f"calls {kernel.__name__}, for which a plain function stands now", "replace it by another kernel"
+            )
+        return self.recorder.call(other or kernel, args)
+
+    def array(self, array: Any) -> Any:
+        return self.recorder.traced(array)
+
+    def generator(self, default: Any) -> Any:
+        return self.recorder.stand_in(default)
+
+    def _meet(self, tensor: Tensor) -> None:
+        """A Tensor that is no copy: the function has made it, or it is one that was not found."""
+        if not tensor.is_leaf:
+            raise self.recorder.error(
+                "goes on from a Tensor that was computed before, with its graph",
+                "detach() it, or compute it in the step",
+            )
+        if all(ref() is not tensor for ref, _ in self._leaves):
+            self._leaves.append((weakref.ref(tensor), tensor.grad))
+
+    def _put_back(self) -> list[Tensor]:
+        """Those Tensors that were there before, as others still hold them: as they were."""
+        alive = [(t, grad) for ref, grad in self._leaves if (t := ref()) is not None]
+        for tensor, grad in alive:
+            tensor.grad = grad
+        return [t for t, _ in alive]
+
+    # ------------------------------------------------------------------------------- what it left
 
     def _results(self, x: Any) -> Any:
         if isinstance(x, Tensor | Traced | np.ndarray):
@@ -101,17 +150,19 @@ class Recording:
             return ("sequence", type(x), [self._results(v) for v in x])
         if isinstance(x, dict):
             return ("dict", {k: self._results(v) for k, v in x.items()})
-        return "value", x
+        return "value", self.binding.shadows.kept(x, "its result")
 
     def _changes(self) -> None:
         """What the function left in the places of its state: values to store there, numbers to hand back."""
         self.numbers: list[tuple[Slot, Traced]] = []
         self.gradients: list[tuple[Tensor, Traced | None]] = []
-        names = {slot.owner: traced.memory.name for slot, traced, _ in self.bound if slot.key == "data"}
-        before = {slot.owner: traced for slot, traced, _ in self.bound if slot.key == "grad"}
-        for slot, traced, _ in self.bound:
-            now = slot.get()
-            if now is traced or slot.key == "grad":
+        places = self.binding.places
+        data = [(slot, place, traced) for slot, place, traced in places if isinstance(place, Attribute)]
+        names = {place.owner: traced.memory.name for _, place, traced in data if place.key == "data"}
+        before = {place.owner: traced for _, place, traced in data if place.key == "grad"}
+        for slot, place, traced in places:
+            now = place.get()
+            if now is traced or (isinstance(place, Attribute) and place.key == "grad"):
                 continue
             if not isinstance(now, Traced):
                 raise CompileError(
@@ -122,9 +173,11 @@ class Recording:
                 self.numbers.append((slot, now))
             else:
                 self.recorder.write(traced, now)
-        for tensor in dict.fromkeys(slot.owner for slot, _, _ in self.bound if isinstance(slot.owner, Tensor)):
+        real = {place.owner: slot.owner for slot, place, _ in data}
+        for tensor in real:
             grad: Any = tensor.grad
             if grad is not before.get(tensor):
+                grad = self.recorder.traced(grad)
                 if isinstance(grad, Traced):
                     whole = (
                         grad.memory.kind == "buffer" and grad.size == grad.memory.array.size and 0 not in grad.strides
@@ -132,8 +185,7 @@ class Recording:
                     taken = any(grad.memory is g.memory for _, g in self.gradients if g is not None)
                     grad = grad if whole and not taken else grad.copy()
                     self.recorder.rename(grad.memory, f"d_{names[tensor]}")
-                self.gradients.append((tensor, grad))
-                tensor.grad = None
+                self.gradients.append((real[tensor], grad))
 
     @property
     def all_outputs(self) -> list[Traced]:
@@ -144,7 +196,20 @@ class Recording:
         nodes = live_nodes(self.recorder.nodes, self.all_outputs)
         used = {id(o.memory) for node in nodes for o in node.operands if isinstance(o, Traced)}
         used |= {id(o.memory) for o in self.all_outputs}
-        return [slot.owner for slot, traced, _ in self.bound if slot.key == "grad" and id(traced.memory) in used]
+        places = [(slot, traced) for slot, _, traced in self.binding.places if isinstance(slot, Attribute)]
+        return [slot.owner for slot, traced in places if slot.key == "grad" and id(traced.memory) in used]
+
+
+def rebuilt(form: Any, values: list[Any], used: list[Any]) -> Any:
+    """Arguments of this form (see `step`), of these arrays; in `used` they are in order."""
+    if form in ("tensor", "array"):
+        used.append(value := values[len(used)])
+        return Tensor(value) if form == "tensor" else value
+    if form[0] == "value":
+        return form[2]
+    if form[0] == "dict":
+        return {k: rebuilt(v, values, used) for k, v in form[1:]}
+    return {"tuple": tuple, "list": list}[form[0]](rebuilt(v, values, used) for v in form[1:])
 
 
 def _argument_names(function: Any, count: int) -> list[str]:

@@ -6,40 +6,54 @@ that it names, and in what these hold.
 
 from __future__ import annotations
 
-import functools
-import types
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from minidl.compiler.reach import GENERATORS, Reach
 from minidl.compiler.recorder import Recorder
+from minidl.compiler.shadow import Shadows
 from minidl.compiler.traced import CompileError, Traced
-from minidl.jit import REPLACED
 from minidl.nn import Module
 from minidl.optim import Optimizer
-from minidl.random import default_generator
 from minidl.tensor import FLOATS, Array, Tensor
 
 
 class State:
-    """The modules, parameters, buffers and optimizers of a step, with the names that the program gives them."""
+    """The modules, parameters, buffers, arrays and optimizers of a step, with the names that the program gives them.
+
+    `holds`: is all that the function can get at still what it was?
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.reach = Reach(function)
+        self.holds, self.signature = self.reach.guard.holds, self.reach.guard.signature()
         self.modules: dict[str, Module] = {}
         self.optimizers: dict[str, Optimizer] = {}
         self.tensors: dict[Tensor, str] = {}
-        self.generators: list[np.random.Generator] = []
+        self.others: list[Tensor] = []  # of integers, or computed from others
+        self.arrays: list[tuple[str, Array]] = []
+        self.generators: list[Any] = []
         lone: list[tuple[str, Tensor]] = []
-        for name, found in _reach(function):
+        for name, found in (*self.reach.outer, *self.reach.inner):
+            if isinstance(found, GENERATORS):
+                self.generators.append(found)
+            elif isinstance(found, np.ndarray):
+                if found.dtype.kind in "fiub":
+                    self.arrays.append((name, found))
+            elif isinstance(found, Tensor):
+                if found.is_leaf and found.dtype in FLOATS:
+                    lone.append((name, found))
+                else:
+                    self.others.append(found)
+        for name, found in self.reach.outer:
             if isinstance(found, Module):
                 self.modules.setdefault(name, found)
-            elif isinstance(found, Optimizer):
+        for name, found in (*self.reach.outer, *self.reach.inner):
+            if isinstance(found, Optimizer):
                 self.optimizers.setdefault(name, found)
-            elif isinstance(found, np.random.Generator):
-                self.generators.append(found)
-            else:
-                lone.append((name, found))
         several = len(self.modules) > 1
         for name, module in self.modules.items():
             for path, p in module.named_parameters():
@@ -49,42 +63,10 @@ class State:
         for optimizer in self.optimizers.values():
             for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
                 self.tensors.setdefault(p, f"parameter_{n}")
-        self.all_modules = [m for module in self.modules.values() for m in module.modules()]
-
-    def fingerprint(self) -> tuple[Any, ...]:
-        """What a recorded program took for granted: modes, options, who needs a gradient."""
-        groups = [g for o in self.optimizers.values() for g in o.param_groups]
-        options = [v for g in groups for k, v in g.items() if k != "params" and k != "lr"]
-        modes = [(m.training, getattr(m, "generator", None)) for m in self.all_modules]
-        return *REPLACED.items(), *modes, *[t.requires_grad for t in self.tensors], *options
-
-    def draws(self) -> list[Any]:
-        """The state of every random generator that the step can get at."""
-        named = [getattr(m, "generator", None) for m in self.all_modules]
-        generators = {id(g): g for g in (default_generator(), *self.generators, *named) if g is not None}
-        return [g.bit_generator.state for g in generators.values()]
 
     def gradients(self) -> tuple[bool, ...]:
         """Which tensors have a gradient."""
         return tuple(t.grad is not None for t in self.tensors)
-
-    def drop_traced(self) -> list[str]:
-        """Take Traced arrays out of what the optimizers keep: the names of what they were."""
-        dropped = []
-        for optimizer in self.optimizers.values():
-            for entries in optimizer.state.values():
-                for key in [k for k, v in entries.items() if isinstance(v, Traced)]:
-                    del entries[key]
-                    dropped.append(key)
-        return list(dict.fromkeys(dropped))
-
-    def prepare(self) -> None:
-        """Let every optimizer make the state that it would make in its first step."""
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    if p.requires_grad:
-                        optimizer.prepare(p, group)
 
 
 class Slot:
@@ -116,7 +98,13 @@ class Momentum(Slot):
         self.tensor = tensor
 
     def get(self) -> Any:
-        return self.owner.state[self.tensor][self.key]
+        entries = self.owner.state.get(self.tensor)
+        if entries is None or self.key not in entries:  # what the optimizer would make in its first step
+            for group in self.owner.param_groups:
+                if any(p is self.tensor for p in group["params"]):
+                    self.owner.prepare(self.tensor, group)
+            entries = self.owner.state[self.tensor]
+        return entries[self.key]
 
     def set(self, value: Any) -> None:
         self.owner.state[self.tensor][self.key] = value
@@ -145,37 +133,122 @@ def flat(array: Array) -> Array:
     raise CompileError(f"compile: expected state that lies contiguous in memory, found strides {array.strides}")
 
 
-def bind(recorder: Recorder, state: State, phantom: bool) -> list[tuple[Slot, Traced, Any]]:
-    """Put Traced arrays where the step will look for its state: (where, the Traced array, what was there).
+class Binding:
+    """What stands for the state while a step is recorded: Traced arrays, in copies of all that leads there.
 
-    phantom   also for gradients that are None now: so the program shows whether it depends on them
+    places   (where it is, where it is in the copies, the Traced array that stands there)
+    phantom  also for gradients that are None now: so the program shows whether it depends on them
     """
-    bound: list[tuple[Slot, Traced, Any]] = []
 
-    def put(slot: Slot, name: str, like: Any = None) -> None:
-        before = slot.get()
-        value = np.asarray(before if like is None else like)
-        number = isinstance(before, int | float)
-        traced = recorder.memory(np.empty_like(value), "number" if number else "state", name, source=slot)
-        bound.append((slot, traced, before))
-        slot.set(traced)
+    def __init__(self, recorder: Recorder, state: State, phantom: bool) -> None:
+        self.recorder = recorder
+        self.places: list[tuple[Slot, Slot, Traced]] = []
+        self._stand_ins: dict[int, Any] = {}
+        self._owners: list[tuple[Slot, Any, Traced]] = []
+        self._where: set[tuple[int, Any]] = set()
+        self._held: list[Any] = []  # so that no id comes twice
+        for tensor, name in state.tensors.items():
+            self._tensor(tensor, name, phantom)
+        for name, module in state.modules.items():
+            for path, members, key in _buffers(module, set()):
+                slot = Slot(members, key)
+                self._owners.append(
+                    (slot, members, self._state(slot, f"{name}.{path}" if len(state.modules) > 1 else path))
+                )
+        kept = [self._kept(optimizer, state) for optimizer in state.optimizers.values()]
+        for name, array in state.arrays:
+            if id(array) not in self._stand_ins:
+                self._stand_ins[id(array)] = recorder.constant(array, name)
+        for t in state.others:
+            data: Any = t.data
+            if t not in state.tensors and not t.requires_grad and data.dtype.kind in "fiub":
+                self._stand_ins[id(t)] = Tensor(self._stand_ins.get(id(data), recorder.constant(data, "constant")))
+        for generator in state.generators:
+            self._stand_ins[id(generator)] = recorder.stand_in(generator)
+        self.shadows = Shadows(state.reach, self._stand_ins)
+        for module in state.modules.values():
+            for inner in module.modules():
+                self.shadows.of(inner)
+        for slot, owner, traced in self._owners:
+            self.places.append((slot, Slot(self.shadows.of(owner), slot.key), traced))
+        for optimizer, entries in zip(state.optimizers.values(), kept, strict=True):
+            self._optimizer(optimizer, entries, state)
+            self._where.add((id(vars(optimizer)), "state"))
+        self._where |= {(id(real.owner), real.key) for real, _, _ in self.places}
 
-    for tensor, name in state.tensors.items():
+    def _state(self, slot: Slot, name: str, value: Any = None) -> Traced:
+        """A Traced array for what is in this place, or would be: one for an array that is in two."""
+        value = slot.get() if value is None else value
+        if id(value) in self._stand_ins:
+            return self._stand_ins[id(value)]  # type: ignore[no-any-return]
+        array, number = np.asarray(value), isinstance(value, int | float)
+        if not number and slot.key != "grad":
+            flat(array)
+        traced = self.recorder.memory(np.empty_like(array), "number" if number else "state", name, source=slot)
+        if isinstance(value, np.ndarray):
+            self._stand_ins[id(value)] = traced
+            self._held.append(value)
+        return traced
+
+    def _tensor(self, tensor: Tensor, name: str, phantom: bool) -> None:
+        made = self._stand_ins[id(tensor)] = Tensor(0.0)
+        made.requires_grad = tensor.requires_grad
+        grad: Traced | None = None
         if tensor.grad is not None or (phantom and tensor.requires_grad):
-            put(Attribute(tensor, "grad"), f"{name}.grad", like=tensor.data if tensor.grad is None else None)
-        put(Attribute(tensor, "data"), name)
-    for name, module in state.modules.items():
-        for path, members, key in _buffers(module, set()):
-            put(Slot(members, key), f"{name}.{path}" if len(state.modules) > 1 else path)
-    for optimizer in state.optimizers.values():
-        for tensor, entries in optimizer.state.items():
+            slot = Attribute(tensor, "grad")
+            grad = self._state(slot, f"{name}.grad", np.empty_like(tensor.data) if tensor.grad is None else None)
+            self.places.append((slot, Attribute(made, "grad"), grad))
+        slot = Attribute(tensor, "data")
+        data = self._state(slot, name)
+        self.places.append((slot, Attribute(made, "data"), data))
+        made.data, made.grad = data, grad  # type: ignore[assignment]
+
+    def _kept(self, optimizer: Optimizer, state: State) -> dict[Tensor, dict[str, Any]]:
+        """What the optimizer keeps for its parameters, or will when it has begun, and what stands for that."""
+        begun = copy.copy(optimizer)
+        begun.state = {p: dict(entries) for p, entries in optimizer.state.items()}
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.requires_grad:
+                    begun.prepare(p, group)
+        for tensor, entries in begun.state.items():
             for key, value in entries.items():
                 if isinstance(value, np.ndarray | int | float):
-                    put(Momentum(optimizer, tensor, key), f"{state.tensors.get(tensor, 'parameter')}.{key}")
-    rates = [Option(o, n, "lr") for o in state.optimizers.values() for n in range(len(o.param_groups))]
-    for n, slot in enumerate(rates):
-        put(slot, f"lr_{n}" if n else "lr", like=np.float64(slot.get()))
-    return bound
+                    slot = Momentum(optimizer, tensor, key)
+                    name = f"{state.tensors.get(tensor, 'parameter')}.{key}"
+                    entries[key] = self._state(slot, name, value)
+        return begun.state
+
+    def _optimizer(self, optimizer: Optimizer, kept: dict[Tensor, dict[str, Any]], state: State) -> None:
+        made = self.shadows.of(optimizer)
+        made.state = {self.shadows.of(p): dict(entries) for p, entries in kept.items()}
+        for tensor, entries in kept.items():
+            for key, value in entries.items():
+                if isinstance(value, Traced):
+                    place = Momentum(made, self.shadows.of(tensor), key)
+                    self.places.append((value.memory.source, place, value))
+        for n, group in enumerate(optimizer.param_groups):
+            slot, several = Option(optimizer, n, "lr"), sum(len(o.param_groups) for o in state.optimizers.values()) > 1
+            rate = self.recorder.memory(
+                np.empty((), np.float64), "number", f"lr_{n}" if several and n else "lr", source=slot
+            )
+            self.places.append((slot, Option(made, n, "lr"), rate))
+            made.param_groups[n]["lr"] = rate
+            self._where.add((id(group), "lr"))
+
+    def made_in_python(self) -> list[str]:
+        """The names of what optimizers began to keep in this run, and did not have before."""
+        known = {
+            (id(place.owner), id(place.tensor), place.key) for _, place, _ in self.places if isinstance(place, Momentum)
+        }
+        owners = {id(place.owner): place.owner for _, place, _ in self.places if isinstance(place, Option)}
+        return list(dict.fromkeys(
+            key for o in owners.values() for p, entries in o.state.items() for key, value in entries.items()
+            if isinstance(value, Traced) and (id(o), id(p), key) not in known))  # fmt: skip
+
+    def is_state(self, owner: Any, key: Any) -> bool:
+        """Is this a place of the state, whose change is a part of the program?"""
+        return (id(owner), key) in self._where
 
 
 def _buffers(module: Module, seen: set[int]) -> Iterator[tuple[str, Any, Any]]:
@@ -194,56 +267,3 @@ def _arrays(members: Any, prefix: str) -> Iterator[tuple[Any, Any, str]]:
             yield key, members, f"{prefix}{key}"
         elif isinstance(value, list | dict) and not isinstance(value, Module):
             yield from _arrays(value, f"{prefix}{key}.")
-
-
-def _reach(function: Any) -> Iterator[tuple[str, Any]]:
-    """(name, thing) of every module, optimizer and leaf Tensor that the function can get at."""
-    seen: set[int] = set()
-    stack: list[tuple[str, Any]] = [("model", function)]
-    while stack:
-        name, thing = stack.pop(0)
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, Module | Optimizer | np.random.Generator) or (
-            isinstance(thing, Tensor) and thing.is_leaf and thing.dtype in FLOATS
-        ):
-            yield name, thing
-            continue
-        stack.extend(_inside(name, thing))
-
-
-def _inside(name: str, thing: Any) -> list[tuple[str, Any]]:
-    if isinstance(thing, types.MethodType):
-        return [(name, thing.__self__), (name, thing.__func__)]
-    if isinstance(thing, functools.partial):
-        named = [(k, v) for k, v in thing.keywords.items()]
-        return [(name, thing.func), *((f"argument_{i}", a) for i, a in enumerate(thing.args)), *named]
-    if isinstance(thing, types.FunctionType):
-        cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
-        if (thing.__module__ or "").split(".")[0] in ("minidl", "numpy", "numba"):  # their globals are no state
-            return [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
-        found = [(n, cell.cell_contents) for n, cell in cells if _filled(cell)]
-        found += [(n, thing.__globals__[n]) for n in _names(thing.__code__) if n in thing.__globals__]
-        return [*found, *((f"default_{i}", d) for i, d in enumerate(thing.__defaults__ or ()))]
-    if isinstance(thing, list | tuple):
-        return [(f"{name}_{i}", x) for i, x in enumerate(thing)]
-    if isinstance(thing, dict):
-        return [(str(k), x) for k, x in thing.items()]
-    if type(thing).__module__.split(".")[0] in ("builtins", "numpy", "numba", "minidl", "types"):
-        return []
-    members = getattr(thing, "__dict__", None)
-    return list(members.items()) if isinstance(members, dict) and not isinstance(thing, type | types.ModuleType) else []
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
-def _names(code: types.CodeType) -> list[str]:
-    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return [*code.co_names, *(n for c in inner for n in _names(c))]

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler.program import Outdated, Program, record
+from minidl.compiler.recording import Recording
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
 from minidl.data.loader import Loader
+from minidl.seam import SEAM
 from minidl.tensor import Array, Tensor
 
 MOST_PROGRAMS = 8
@@ -40,7 +42,8 @@ class Step:
             "compile_seconds": 0.0,
         }
         self._programs: OrderedDict[Any, Program] = OrderedDict()
-        self._state: State | None = None
+        self._states: list[State] = []  # what the function could get at, as programs were recorded
+        self._rebound: set[Any] = set()  # what recordings have changed in Python
         self._latest: Program | None = None
         self._eager = False
         self._epoch: Any = None
@@ -48,7 +51,7 @@ class Step:
         self._expected: list[Any] | None = None  # the shapes and dtypes of its arguments, if they are arrays
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._eager:
+        if self._eager or isinstance(SEAM.interceptor, Recording):  # a step in a step is a part of that
             return self.function(*args, **kwargs)
         if not kwargs and self._is_as_before(args):
             with contextlib.suppress(Outdated):
@@ -153,17 +156,27 @@ class Step:
         for a, (shape, dtype) in zip(args, self._expected, strict=True):
             if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.carray:
                 return False
-        state: Any = self._state
-        options, gradients = self._key
-        return options == state.fingerprint() and (gradients is None or gradients == state.gradients())
+        state, gradients = self._key
+        return state.holds() and (gradients is None or gradients == state.gradients())
+
+    def _current_state(self) -> State:
+        """What the function can get at now: as in an earlier call, if it was the same then."""
+        for state in reversed(self._states):
+            if state.holds():
+                return state
+        found = State(self.function)
+        for state in self._states:
+            if state.signature == found.signature:  # but for numbers that are equal, and not the same object
+                state.reach.guard.kept, state.reach.guard.ids = found.reach.guard.kept, found.reach.guard.ids
+                return state
+        self._states.append(found)
+        return found
 
     def _program(self, args: Any, kwargs: Any) -> tuple[Program, list[Any]]:
         arrays: list[Any] = []
         form = _flatten((args, kwargs), arrays)
-        state = self._state or State(self.function)
-        self._state = state
-        state.prepare()
-        key = (form, *[(a.shape, a.dtype) for a in arrays], state.fingerprint(), state.gradients())
+        state = self._current_state()
+        key = (form, *[(a.shape, a.dtype) for a in arrays], state, state.gradients())
         if key not in self._programs:
             key = (*key[:-1], None)
         program = self._programs.get(key)
@@ -174,12 +187,14 @@ class Step:
             self.stats["recorded"] += 1
             recorded = time.perf_counter()
             program.compile()
+            program.made.commit(self._rebound)
             self.stats["record_seconds"] += recorded - began
             self.stats["compile_seconds"] += time.perf_counter() - recorded
             self._programs[key] = program
             while len(self._programs) > MOST_PROGRAMS:
                 self._programs.popitem(last=False)
                 self.stats["evicted"] += 1
+            self._states = [s for s in self._states if any(k[-2] is s for k in self._programs)]
         self._programs.move_to_end(key)
         self._latest, self._key = program, key[-2:]
         plain = all(type(a) is np.ndarray and a.ndim > 0 for a in args) and not kwargs

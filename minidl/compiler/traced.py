@@ -7,6 +7,7 @@ program. Its `value` has the right shape, dtype and memory layout, but its eleme
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -121,24 +122,41 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self.value)))
 
-    # What is not known: the elements.
-    def _unknown(self, *_: Any, **__: Any) -> Any:
-        raise self.recorder.error(
-            "needs the value of an array that is only known when the step runs",
-            "choose with ops.where, return the value and look at it outside, or leave it out of the compiled function",
-        )
+    # What is not known: the elements, but of a constant, for whose values the program then is.
+    def _known(self) -> Array:
+        if (value := self.recorder.known(self)) is None:
+            raise self.recorder.error(
+                "needs the value of an array that is only known when the step runs",
+                "choose with ops.where, return the value and look at it outside, or leave it out of the "
+                "compiled function",
+            )
+        return value  # type: ignore[no-any-return]
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = tobytes = __contains__ = _unknown
+    # fmt: off
+    def __bool__(self) -> bool: return bool(self._known())
+    def __float__(self) -> float: return float(self._known())
+    def __int__(self) -> int: return int(self._known())
+    def __index__(self) -> int: return operator.index(self._known())
+    def __complex__(self) -> complex: return complex(self._known())
+    def __contains__(self, x: Any) -> bool: return x in self._known()
+    def item(self, *index: Any) -> Any: return self._known().item(*index)
+    def tolist(self) -> Any: return self._known().tolist()
+    def tobytes(self, *order: Any) -> bytes: return self._known().tobytes(*order)
+    # fmt: on
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        raise self.recorder.error(
-            "turns an array of the step into a plain one, whose values are only known when it runs",
-            "in an op, use minidl.tensor.as_array instead of np.asarray",
-        )
+        if (value := self.recorder.known(self)) is None:
+            raise self.recorder.error(
+                "turns an array of the step into a plain one, whose values are only known when it runs",
+                "in an op, use minidl.tensor.as_array instead of np.asarray",
+            )
+        return np.array(value, dtype)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"an array of a compiled step has no attribute {name!r}")
+        if (value := self.recorder.known(self)) is not None:
+            return getattr(np.array(value), name)
         raise self.recorder.error(f"uses .{name} of an array", "use a function that minidl.compile can write down")
 
     # ------------------------------------------------------------------------------------- views
@@ -171,8 +189,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         order = axes[0] if len(axes) == 1 else axes or None
         return self.T if order is None else self._view(self.value.transpose(order), f"{{}}.transpose{_tuple(order)}")
 
-    def view(self, *_: Any) -> Any:
-        return self._unknown()
+    def view(self, *args: Any) -> Any:
+        return self._known().view(*args)
 
     # ------------------------------------------------------------------------------------ copies
 
@@ -222,7 +240,9 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         if method == "at" and ufunc is np.add and isinstance(inputs[0], Traced):
             return r.scatter(inputs[0], inputs[1], inputs[2], add=True)
         reduces = method == "reduce" and ufunc.__name__ in UFUNC_METHODS
-        if not reduces and (method != "__call__" or ufunc.nout != 1):
+        if not reduces and (method != "__call__" or ufunc.nout != 1 or ufunc.signature):
+            if (known := self._of_constants(getattr(ufunc, method), inputs, kwargs)) is not None:
+                return known
             raise r.error(f"calls {name}", "it cannot be written down")
         takes = {"out", "where", "dtype", *(("axis", "keepdims", "initial") if reduces else ("casting",))}
         usual = {"order": "K", "subok": True}
@@ -256,9 +276,20 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             else binding.store(r, out, made, exact=False, casting=kwargs.get("casting", "same_kind"))
         )
 
+    def _of_constants(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """What a function that cannot be written down makes of constants. None: something in it is no constant."""
+        values = {k: self.recorder.known(v) for k, v in (*enumerate(args), *kwargs.items())}
+        if any(values[k] is None and v is not None for k, v in (*enumerate(args), *kwargs.items())):
+            return None
+        return function(*(values[k] for k in range(len(args))), **{k: values[k] for k in kwargs})
+
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from minidl.compiler import arrangements, binding, functions  # noqa: F401   they enter their functions
 
+        if function.__name__ not in binding.FUNCTIONS and (
+            (made := self._of_constants(function, args, kwargs)) is not None
+        ):
+            return made
         return binding.call(self.recorder, function, args, kwargs)
 
 

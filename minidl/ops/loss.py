@@ -33,9 +33,9 @@ def class_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int, ignore
         raise ValueError(f"expected labels of shape {shape}, one for each row of logits, found shape {y.shape}")
     if not isinstance(ignore_index, int | np.integer) or not -(1 << 63) <= ignore_index < 1 << 63:
         raise TypeError(f"expected ignore_index as an int of 64 bits, found {ignore_index!r}")
-    y = own_indices(y)
+    given, y = y, own_indices(y)
     fit = (((y >= 0) & (y < classes)) | (y == ignore_index)).all()
-    require(fit, f"expected labels from 0 to {classes - 1}", _first_wrong, y, classes, ignore_index)
+    require(fit, f"expected labels from 0 to {classes - 1}", _first_wrong, given, classes, ignore_index)
     return np.reshape(y, -1)
 
 
@@ -54,7 +54,7 @@ def _rows(x: Array, name: str) -> tuple[Array, tuple[int, ...], Gradient]:
 
 def _class_weights(weight: ArrayLike, classes: int, like: Array) -> Array:
     if weight is None:
-        return np.ones(classes, like.dtype)
+        return np.ones_like(like, shape=(classes,))
     w = floating(weight, "weight")
     if w.shape != (classes,):
         raise ValueError(f"expected weight of shape ({classes},), one for each class, found shape {w.shape}")

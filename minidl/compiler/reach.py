@@ -1,0 +1,275 @@
+"""What a step can get at: a walk from its function through all that it holds, and a quick look whether it is as it was.
+
+The walk goes through closures, the globals that code names, default arguments, the attributes of objects, what lists,
+tuples, dicts and sets hold, and the methods of classes. It stops at what belongs to NumPy or to Python.
+"""
+
+from __future__ import annotations
+
+import dis
+import enum
+import functools
+import random
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.jit import REPLACED, Kernel
+from minidl.nn import Module
+from minidl.optim import Optimizer
+from minidl.tensor import Tensor
+
+GENERATORS = np.random.Generator, np.random.RandomState, random.Random
+_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type, type(...), np.dtype, np.ufunc, Kernel))
+_OTHERS = frozenset(("minidl", "numpy", "numba", "llvmlite", "builtins", *sys.stdlib_module_names)) - {"__main__"}
+_LEAVES = (Tensor, np.ndarray, *GENERATORS, types.ModuleType, types.CodeType, enum.Enum)
+_GONE = KeyError, ValueError, AttributeError, RuntimeError  # a name, a cell's value; RuntimeError: a dict is growing
+
+
+class Guard:
+    """Looks whether places hold what they held: each a list, a view of a dict, or a function that reads some values."""
+
+    def __init__(self) -> None:
+        self.views: list[Any] = []
+        self.owners: list[Any] = []  # of the views: the list, dict or set
+        self.readers: list[Callable[[], Iterable[Any]]] = []
+        self.kept: list[list[Any]] = []  # what was there: an id is no other's while its owner lives
+        self.ids: list[list[int]] = []
+
+    def take(self) -> None:
+        """What is there now is what shall be there."""
+        self.kept = [list(v) for v in self.views] + [list(read()) for read in self.readers]
+        self.ids = [list(map(id, values)) for values in self.kept]
+
+    def holds(self) -> bool:
+        ids = iter(self.ids)
+        try:
+            for view in self.views:
+                if list(map(id, view)) != next(ids):
+                    return False
+            for read in self.readers:
+                if list(map(id, read())) != next(ids):
+                    return False
+        except _GONE:
+            return False
+        return True
+
+    def watch(self, owner: Any, *views: Any) -> None:
+        self.views += views or (owner,)
+        self.owners += [owner] * (len(views) or 1)
+
+    def accept(self, owner: Any) -> None:
+        """The step itself has added to this."""
+        for n, view in enumerate(self.views):
+            if self.owners[n] is owner:
+                now = list(view)
+                if list(map(id, now[: len(self.ids[n])])) == self.ids[n] or isinstance(owner, set):
+                    self.kept[n], self.ids[n] = now, list(map(id, now))
+
+    def signature(self) -> tuple[Any, ...]:
+        """What was there, so that equal numbers and texts are equal, and everything else is itself."""
+        return tuple(tuple(map(_sign, values)) for values in self.kept)
+
+
+def _sign(x: Any) -> Any:
+    return (type(x), repr(x)) if type(x) in (int, float, complex, str, bytes) or isinstance(x, np.generic) else id(x)
+
+
+class Reach:
+    """The walk. `things` and `names`: id → what was met, and its name; `parents`: id → ids of what it was met in.
+
+    outer   (name, thing) of the modules, optimizers, Tensors, arrays and generators met outside of modules and
+            optimizers, in the order of the walk; `inner`: of those met inside
+    scopes  id → (a namespace, the names in it that code uses)
+    """
+
+    def __init__(self, root: Any) -> None:
+        self.things: dict[int, Any] = {}
+        self.names: dict[int, str] = {}
+        self.parents: dict[int, list[int]] = {}
+        self.scopes: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        self.outer: list[tuple[str, Any]] = []
+        self.inner: list[tuple[str, Any]] = []
+        self.guard = Guard()
+        self._cells: list[Any] = []
+        self._groups: set[int] = set()  # dicts of optimizers' groups
+        outside, inside = deque([("model", root)]), deque[tuple[str, Any]]()
+        while outside or inside:
+            within = not outside
+            name, thing = (outside or inside).popleft()
+            if id(thing) in self.things:
+                continue
+            self.things[id(thing)], self.names[id(thing)] = thing, name
+            if isinstance(thing, (Module, Optimizer, Tensor, np.ndarray, *GENERATORS)):
+                (self.inner if within else self.outer).append((name, thing))
+            to = inside if within or isinstance(thing, Module | Optimizer) else outside
+            for child_name, child in self._parts(name, thing):
+                if type(child) not in _ATOMS:
+                    self.parents.setdefault(id(child), []).append(id(thing))
+                    to.append((child_name, child))
+        cells, tensors = self._cells, [t for t in self.things.values() if isinstance(t, Tensor)]
+        self.guard.watch(REPLACED, REPLACED.values())
+        self.guard.readers.append(lambda: [c.cell_contents for c in cells])
+        self.guard.readers.append(lambda: [t.requires_grad for t in tensors])
+        for scope, names in self.scopes.values():
+            self.guard.readers.append(functools.partial(_read, scope, sorted(names)))
+        self.guard.take()
+
+    def above(self, leaves: Iterable[int]) -> set[int]:
+        """The ids of these things and of all in which they were met, directly or not."""
+        found, stack = set[int](), list(leaves)
+        while stack:
+            if (one := stack.pop()) not in found:
+                found.add(one)
+                stack.extend(self.parents.get(one, ()))
+        return found
+
+    def _parts(self, name: str, x: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(x, types.FunctionType):
+            yield from self._function(x)
+        elif isinstance(x, types.MethodType):
+            yield from ((name, x.__self__), (name, x.__func__))
+        elif isinstance(x, types.BuiltinMethodType) and isinstance(x.__self__, GENERATORS):
+            yield name, x.__self__
+        elif isinstance(x, functools.partial):
+            yield name, x.func
+            yield from ((f"argument_{i}", a) for i, a in enumerate(x.args))
+            yield from x.keywords.items()
+        elif isinstance(x, list | tuple | set | frozenset | deque):
+            if not isinstance(x, tuple | frozenset):
+                self.guard.watch(x)
+            yield from ((f"{name}_{i}", v) for i, v in enumerate(x))
+            yield from self._attributes(x)
+        elif isinstance(x, dict):
+            if id(x) in self._groups:
+                self.guard.readers.append(functools.partial(_options, x))
+            else:
+                self.guard.watch(x, x.keys(), x.values())
+            yield from ((str(k), v) for k, v in x.items())
+            yield from (("key", k) for k in x)
+            yield from self._attributes(x)
+        elif isinstance(x, Optimizer):
+            yield from self._optimizer(x)
+        elif is_step(x):
+            yield name, x.function
+        elif not isinstance(x, _LEAVES):
+            yield from self._attributes(x)
+
+    def _function(self, f: types.FunctionType) -> Iterator[tuple[str, Any]]:
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            if filled(cell):
+                self._cells.append(cell)
+                yield name, cell.cell_contents
+        if foreign(f.__globals__.get("__name__")) or _theirs(f.__globals__):  # their globals are no state
+            return
+        named, used = names_in(f.__code__)
+        yield from self._named(f.__globals__, named, used)
+        yield from ((f"default_{i}", d) for i, d in enumerate(f.__defaults__ or ()))
+        yield from (f.__kwdefaults__ or {}).items()
+        self.guard.readers.append(lambda: (f.__code__, f.__defaults__, f.__kwdefaults__))
+
+    def _named(self, scope: dict[str, Any], names: Iterable[str], used: frozenset[str]) -> Iterator[tuple[str, Any]]:
+        """What a namespace has under these names, and modules in it under the attributes that are `used`."""
+        found = [n for n in names if n in scope]
+        _, known = self.scopes.setdefault(id(scope), (scope, set()))
+        known.update(found)
+        for name in found:
+            value = scope[name]
+            if not isinstance(value, types.ModuleType):
+                yield name, value
+            elif not foreign(value.__name__) and not _theirs(vars(value)):
+                inner = vars(value)
+                if not used <= self.scopes.get(id(inner), (inner, frozenset[str]()))[1]:
+                    yield from self._named(inner, [n for n in used if n in inner], used)
+
+    def _optimizer(self, x: Optimizer) -> Iterator[tuple[str, Any]]:
+        """Its groups, but not their rates; what it keeps for parameters is looked for at each call."""
+        self.guard.readers.append(lambda: [v for k, v in vars(x).items() if k not in ("state", "defaults")])
+        self._groups.update(map(id, x.param_groups))
+        yield from ((k, v) for k, v in vars(x).items() if k not in ("state", "defaults"))
+        for entries in x.state.values():
+            yield from entries.items()
+
+    def _attributes(self, x: Any) -> Iterator[tuple[str, Any]]:
+        kind = type(x)
+        if foreign(kind.__module__) and not kind.__module__.startswith("minidl."):
+            return
+        if isinstance(members := getattr(x, "__dict__", None), dict):
+            self.guard.watch(members, members.values())
+            yield from members.items()
+        slots = [s for s in slots_of(kind) if hasattr(x, s)]
+        if slots:
+            self.guard.readers.append(lambda: [getattr(x, s) for s in slots])
+            yield from ((s, getattr(x, s)) for s in slots)
+        for cls in kind.__mro__:
+            if not foreign(cls.__module__):
+                self.guard.watch(cls, vars(cls).values())
+                yield from ((n, method(v)) for n, v in vars(cls).items() if not n.startswith("__") or callable(v))
+
+
+def is_step(x: Any) -> bool:
+    """Is this a compiled step?"""
+    return type(x).__module__ == "minidl.compiler.step"
+
+
+def method(x: Any) -> Any:
+    """The function behind what a class holds."""
+    return x.__func__ if isinstance(x, staticmethod | classmethod) else x.fget if isinstance(x, property) else x
+
+
+def filled(cell: Any) -> bool:
+    """Does a closure's cell hold anything yet?"""
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def slots_of(kind: type) -> list[str]:
+    """The attributes that objects of this class have outside of a dict."""
+    found: list[str] = []
+    for cls in kind.__mro__:
+        if not foreign(cls.__module__):
+            slots = cls.__dict__.get("__slots__", ())
+            found += [s for s in ((slots,) if isinstance(slots, str) else slots) if not s.startswith("__")]
+    return found
+
+
+def foreign(module: str | None) -> bool:
+    """Is this the name of a module of minidl, NumPy or Python?"""
+    return (module or "").split(".")[0] in _OTHERS
+
+
+def _theirs(scope: dict[str, Any]) -> bool:
+    """Are these the globals of an installed module that has nothing of minidl's?"""
+    installed = "site-packages" in str(scope.get("__file__", ""))
+    made_in = (getattr(v, "__module__", None) or getattr(v, "__name__", "") for v in scope.values())
+    return installed and not any(str(m).split(".")[0] == "minidl" for m in made_in)
+
+
+@functools.lru_cache(maxsize=1024)
+def names_in(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The globals that code reads, in order, that of functions in it too; and all its names, attributes' too."""
+    names, used = dict[str, None](), set(code.co_names)
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
+            names[instruction.argval] = None
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            more, also = names_in(inner)
+            names.update(dict.fromkeys(more))
+            used |= also
+    return tuple(names), frozenset(used)
+
+
+def _read(scope: dict[str, Any], names: list[str]) -> list[Any]:
+    return [scope[n] for n in names]
+
+
+def _options(group: dict[str, Any]) -> list[Any]:
+    return [v for k, v in group.items() if k != "lr"]
