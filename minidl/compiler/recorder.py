@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import builtins
-import copy
 import inspect
 import keyword
 import linecache
 import math
 import os
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from minidl.compiler.constants import Constants
+from minidl.compiler.draws import Draws, normal_draw, uniform_draw
 from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
-from minidl.jit import KERNELS, Kernel, kernel
+from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
 
 _BACKWARD = inspect.unwrap(Tensor.backward).__code__
@@ -25,19 +25,7 @@ _TENSOR = _BACKWARD.co_filename
 _HOME = os.path.dirname(os.path.abspath(_TENSOR))
 
 
-@kernel
-def uniform_draw(generator: np.random.Generator, y: Array) -> None:
-    """y[i] ~ U[0, 1), the numbers that `generator.random(y.size, np.float32)` gives.   Flat float32"""
-    y[:] = generator.random(y.size, np.float32)
-
-
-@kernel
-def normal_draw(generator: np.random.Generator, y: Array) -> None:
-    """y[i] ~ N(0, 1), the numbers that `generator.standard_normal(y.size, np.float32)` gives.   Flat float32"""
-    y[:] = generator.standard_normal(y.size, np.float32)
-
-
-class Recorder:
+class Recorder(Constants):
     """The program as it grows: its nodes, and the memory that they use."""
 
     def __init__(self) -> None:
@@ -48,12 +36,10 @@ class Recorder:
         self.names: set[str] = {*own, *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
         self.reserved = frozenset(self.names)
-        self._constants: dict[int, Traced] = {}
+        super().__init__()
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
-        self.pinned: dict[int, tuple[Array, Array]] = {}  # constants whose values were looked at, and these
-        self._stand_ins: dict[int, tuple[Any, bytes]] = {}
-        self._real: dict[int, Any] = {}
+        self.draws = Draws()
 
     # ------------------------------------------------------------------------------------ memory
 
@@ -81,56 +67,6 @@ class Recorder:
 
     def buffer(self, shape: Sequence[int], dtype: Any, name: str = "") -> Traced:
         return self.memory(np.empty(shape, dtype), "buffer", name or self._result_name())
-
-    def constant(self, array: Array, name: str = "") -> Traced:
-        """An array that the step uses and that is not among its inputs or state: it is passed by reference.
-
-        Where its elements do not lie side by side, the step works on a copy, which each call makes anew.
-        """
-        if id(array) not in self._constants:
-            if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-                raise self.error(f"uses an array of {array.dtype}", "expected numbers that minidl.compile knows")
-            flags = array.flags
-            direct = (flags.c_contiguous or flags.f_contiguous) and flags.aligned and array.dtype.isnative
-            used = array if direct else np.array(array, array.dtype.newbyteorder("="), order="C")
-            first = used.flat[0] if used.size and not name else None
-            if first in (0, 1) and (used == first).all():
-                name = "ones" if first else "zeros"
-            self._constants[id(array)] = self.memory(used, "constant", name or "constant", source=array)
-        return self._constants[id(array)]
-
-    def traced(self, x: Any) -> Any:
-        """An array as a Traced one, constants too; anything else as it is."""
-        return self.constant(x) if isinstance(x, np.ndarray) and x.dtype.kind in "fiub" else x
-
-    def known(self, x: Any) -> Any:
-        """The values of a constant, or of those in a list or tuple: the program is good for these values only.
-
-        None, of anything else in the step.
-        """
-        if isinstance(x, Traced):
-            if x.memory.kind != "constant":
-                return None
-            self.pinned[id(x.memory.source)] = x.memory.source, np.array(x.memory.source)
-            return x.value
-        if type(x) in (list, tuple) and any(isinstance(v, Traced) for v in x):
-            made = [self.known(v) if isinstance(v, Traced) else v for v in x]
-            return None if any(v is None and o is not None for v, o in zip(made, x, strict=True)) else type(x)(made)
-        return x
-
-    def stand_in(self, generator: Any) -> Any:
-        """A copy of a random generator, for Python to draw from while the step is recorded: has it `drawn`?"""
-        if id(generator) in self._real:
-            return generator
-        if id(generator) not in self._stand_ins:
-            made = copy.deepcopy(generator)
-            self._stand_ins[id(generator)] = made, pickle.dumps(made)
-            self._real[id(made)] = generator
-        return self._stand_ins[id(generator)][0]
-
-    def drawn(self) -> bool:
-        """Has Python drawn from a generator that outlives the step?"""
-        return any(pickle.dumps(made) != before for made, before in self._stand_ins.values())
 
     def operand(self, x: Any) -> Any:
         """An operand as nodes have it: a Traced array or a number."""
@@ -395,7 +331,7 @@ class Recorder:
         return y
 
     def generator(self, generator: np.random.Generator) -> Any:
-        generator = self._real.get(id(generator), generator)
+        generator = self.draws.real(generator)
         if id(generator) not in self.generators:
             self.generators[id(generator)] = self.unique("generator"), generator
         return Reference(*self.generators[id(generator)])

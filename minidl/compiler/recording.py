@@ -50,7 +50,7 @@ class Recording(Interceptor):
     def _run(self, function: Any, args: Any, kwargs: Any) -> None:
         r = self.recorder
         result = function(*args, **kwargs)
-        if r.drawn():
+        if r.draws.happened():
             raise CompileError(
                 "compile: the step draws random numbers in Python, which would happen only once; draw them "
                 "outside and pass them as an argument, or use ops.dropout"
@@ -114,7 +114,7 @@ class Recording(Interceptor):
         return self.recorder.traced(array)
 
     def generator(self, default: Any) -> Any:
-        return self.recorder.stand_in(default)
+        return self.recorder.draws.stand_in(default)
 
     def _meet(self, tensor: Tensor) -> None:
         """A Tensor that is no copy: the function has made it, or it is one that was not found."""

@@ -164,7 +164,7 @@ class Binding:
             if t not in state.tensors and not t.requires_grad and data.dtype.kind in "fiub":
                 self._stand_ins[id(t)] = Tensor(self._stand_ins.get(id(data), recorder.constant(data, "constant")))
         for generator in state.generators:
-            self._stand_ins[id(generator)] = recorder.stand_in(generator)
+            self._stand_ins[id(generator)] = recorder.draws.stand_in(generator)
         self.shadows = Shadows(state.reach, self._stand_ins)
         for module in state.modules.values():
             for inner in module.modules():
