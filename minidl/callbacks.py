@@ -2,8 +2,12 @@
 
     on_train_begin(run), on_epoch_begin(run), on_step_end(run), on_epoch_end(run), on_train_end(run)
 
-whichever it has; a plain function is called after each epoch. `run` is a `minidl.run.Run`. A callback with
-`state_dict` and `load_state_dict` is kept in checkpoints. One with `after_others = True` is called after the rest.
+whichever it has; a plain function is called after each epoch. `run` is a `minidl.run.Run`. Before them come
+`on_check(run)`, to raise what would fail later, before anything has changed, and in a resumed run `on_resume(run)`.
+
+A callback with `state_dict` and `load_state_dict` is kept in checkpoints, which are written when all such have been
+called; their order does not matter. One with `after_others = True` is called after the rest. Those here may be used
+for one run after the other: what they keep begins anew with each that is not resumed.
 """
 
 from __future__ import annotations
@@ -11,32 +15,54 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
+import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidl.checkpoint import check_writable
 from minidl.evaluation import chosen
+from minidl.history import json_ready, plain
+from minidl.metrics.names import mode_of
 from minidl.run import Run
 from minidl.tensor import Array
 
 FilePath = str | os.PathLike[str]
 MODES = {"min": -1.0, "max": 1.0}
-LOWER = ("mse", "rmse", "mae", "median_absolute_error", "max_error", "ece", "brier", "log_loss")  # is better
 
 
 class _Best:
     """The best value so far of a figure: the lowest, or the highest of those where more is better."""
 
     def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
-        if mode is None:
-            mode = "min" if monitor.removeprefix("val_") in LOWER or "loss" in monitor else "max"
-        self.monitor, self.sign, self.min_delta = monitor, chosen("a mode", mode, MODES), min_delta
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+        self.sign = 0.0 if mode is None else chosen("a mode", mode, MODES)
         self.value = -math.inf
+
+    def check(self, run: Run) -> None:
+        """Find out which way is better. ValueError: nobody says it."""
+        mode = self.mode
+        if mode is None:
+            known = self.monitor in run.modes
+            mode = run.modes[self.monitor] if known else mode_of(self.monitor.removeprefix("val_"))
+        if mode is None:
+            close = get_close_matches(self.monitor, run.modes, 1)
+            hint = f"; did you mean {close[0]!r}?" if close and close[0] != self.monitor else ""
+            raise ValueError(
+                f"expected mode='min' or mode='max' to watch {self.monitor!r}, of which nobody says whether less or "
+                f"more is better{hint}"
+            )
+        self.sign = MODES[mode]
 
     def improved(self, run: Run) -> bool:
         """Is the figure of this epoch better by more than min_delta? ValueError if there is no such figure."""
-        found = self.sign * chosen(f"{self.monitor!r} to watch", self.monitor, run.logs)
+        found = (
+            self.sign
+            * plain({self.monitor: chosen(f"{self.monitor!r} to watch", self.monitor, run.logs)})[self.monitor]
+        )
         if not found > self.value + self.min_delta:
             return False
         self.value = found
@@ -48,9 +74,13 @@ class EarlyStopping:
 
     monitor     "val_loss", or another name in `run.logs`
     min_delta   what counts as better: by more than this
-    mode        is lower ("min") or higher ("max") better? None: lower for losses and errors, else higher
+    mode        is lower ("min") or higher ("max") better? None: as is known of losses and of `minidl.metrics`; of
+                functions of your own it must be said, here or by their attribute `mode`
 
-    Prechelt 1998, "Early stopping, but when?". ValueError: options out of range; in training, no such figure.
+    A run that was stopped goes on, resumed, when there is more patience than has been used up.
+
+    Prechelt 1998, "Early stopping, but when?". ValueError: options out of range; before training, a figure of which it
+    is not known what is better; in training, no such figure.
     """
 
     def __init__(
@@ -65,8 +95,33 @@ class EarlyStopping:
             raise ValueError(f"EarlyStopping: expected patience ≥ 1, min_delta ≥ 0, found {patience} and {min_delta}")
         self.patience, self.restore_best = patience, restore_best
         self.best = _Best(monitor, mode, min_delta)
-        self.best_epoch, self.waited = 0, 0
+        self.label = f"EarlyStopping({monitor})"
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best.value, self.best_epoch, self.waited = -math.inf, 0, 0
         self.weights: dict[str, Array] = {}
+
+    def _reason(self) -> str:
+        return f"{self.best.monitor} was best in epoch {self.best_epoch}"
+
+    def on_check(self, run: Run) -> None:
+        self.best.check(run)
+
+    def on_resume(self, run: Run) -> None:
+        if run.history.stopped != self._reason():
+            return
+        if self.waited < self.patience:
+            run.history.stopped = None
+        elif run.epochs > run.planned:
+            raise ValueError(
+                f"expected more patience than the {self.waited} epochs used up since {self._reason()}, to go on "
+                f"to epoch {run.epochs}, found {self.patience}"
+            )
+
+    def on_train_begin(self, run: Run) -> None:
+        if not run.resumed:
+            self._begin()
 
     def on_epoch_end(self, run: Run) -> None:
         if self.best.improved(run):
@@ -76,7 +131,7 @@ class EarlyStopping:
         else:
             self.waited += 1
             if self.waited >= self.patience:
-                run.stop(f"{self.best.monitor} was best in epoch {self.best_epoch}")
+                run.stop(self._reason())
 
     def on_train_end(self, run: Run) -> None:
         if self.weights:
@@ -99,10 +154,11 @@ class Checkpoint:
     """Write a checkpoint from which `fit(resume=path)` continues.
 
     path          with "{epoch}" or "{step}" in it, each is a file of its own; else the file is replaced
-    every         epochs between two, or with unit="step" steps of the optimizer
+    every         epochs between two, or with unit="step" steps of the optimizer; after the last epoch in any case
     monitor       write only when this figure ("val_loss", …) is better than ever before; mode: as for EarlyStopping
 
-    OSError: it cannot be written; the file that was there is as it was.
+    OSError: it cannot be written, which is told before training where that can be; the file that was there is as it
+    was. ValueError: as for EarlyStopping.
     """
 
     after_others = True
@@ -122,26 +178,36 @@ class Checkpoint:
             )
         self.path, self.every = os.fspath(path), every
         self.best = None if monitor is None else _Best(monitor, mode)
+        self.label = "Checkpoint" if monitor is None else f"Checkpoint({monitor})"
         if unit == "step":
             self.on_step_end = self._each_step
 
+    def file(self, run: Run) -> str:
+        """Where the checkpoint of this moment belongs."""
+        return self.path.replace("{epoch}", str(run.epoch)).replace("{step}", str(run.step))
+
+    def on_check(self, run: Run) -> None:
+        if self.best is not None:
+            self.best.check(run)
+        if "{" not in os.path.dirname(self.path):
+            check_writable(self.file(run))
+
+    def on_train_begin(self, run: Run) -> None:
+        if self.best is not None and not run.resumed:
+            self.best.value = -math.inf
+
     def _each_step(self, run: Run) -> None:
         if run.step % self.every == 0:
-            self._save(run)
+            run.keep(self)
 
     def on_epoch_end(self, run: Run) -> None:
         if self.best is not None:
-            if self.best.improved(run):
-                self._save(run)
-        elif not hasattr(self, "on_step_end") and (run.epoch % self.every == 0 or run.epoch == run.epochs):
-            self._save(run)
-
-    def on_train_end(self, run: Run) -> None:
-        if self.best is None and run.history.stopped is not None:
-            self._save(run)
-
-    def _save(self, run: Run) -> None:
-        run.save(self.path.replace("{epoch}", str(run.epoch)).replace("{step}", str(run.step)))
+            due = self.best.improved(run)
+        else:
+            due = not hasattr(self, "on_step_end") and (run.epoch % self.every == 0 or run.epoch == run.epochs)
+            due = due or run.history.stopped is not None
+        if due:
+            run.keep(self)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": None if self.best is None else self.best.value}
@@ -154,11 +220,15 @@ class Checkpoint:
 class Log:
     """Append the figures of each epoch to a file, one JSON object a line; of a resumed run, those not there yet.
 
-    OSError: it cannot be written.
+    OSError: it cannot be written, told before training.
     """
 
     def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
+
+    def on_check(self, run: Run) -> None:
+        with self.path.open("a", encoding="utf-8"):
+            pass
 
     def on_train_begin(self, run: Run) -> None:
         """Keep the lines of the epochs that the run has behind it, and no others."""
@@ -167,24 +237,36 @@ class Log:
         self.path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
     def on_epoch_end(self, run: Run) -> None:
-        figures = {"epoch": run.epoch, "step": run.step, **run.logs}
-        row = {k: v if math.isfinite(v) else None for k, v in figures.items()}
+        row = json.dumps(json_ready({"epoch": run.epoch, "step": run.step, **run.logs}))
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(row)}\n")
+            file.write(f"{row}\n")
 
 
 class TensorBoard:
-    """Write the figures of each epoch where TensorBoard reads them. ImportError without the `tensorboard` extra."""
+    """Write the figures of each epoch where TensorBoard reads them; of a resumed run, its later epochs replace others.
+
+    ImportError: the `tensorboard` extra is not installed. OSError: the directory cannot be written.
+    """
 
     def __init__(self, directory: FilePath) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise ImportError('TensorBoard: takes tensorboardX: pip install "minidl[tensorboard]"') from error
-        self.writer = SummaryWriter(os.fspath(directory))
+        self._open, self.directory = SummaryWriter, os.fspath(directory)
+
+    def on_check(self, run: Run) -> None:
+        os.makedirs(self.directory, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.directory):
+            pass
+
+    def on_train_begin(self, run: Run) -> None:
+        again = {"purge_step": run.history.epochs + 1} if run.resumed else {}
+        # A name of its own: tensorboardX has one for all writers of a second, each of which empties the file.
+        self.writer = self._open(self.directory, filename_suffix=f".{time.time_ns()}", **again)
 
     def on_epoch_end(self, run: Run) -> None:
-        for name, value in run.logs.items():
+        for name, value in plain(run.logs).items():
             self.writer.add_scalar(name, value, run.epoch)
         self.writer.flush()
 

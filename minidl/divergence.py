@@ -22,9 +22,8 @@ def first_culprit(
     update: Callable[[], None] | None,
     parameters: Iterable[tuple[str, Tensor]],
     batch: Iterable[Array],
-    share: float = 1.0,
 ) -> str | None:
-    """Take one step, loss = objective(*batch), loss.backward(share), update(): what first was NaN or infinite, if any.
+    """Take one step, loss = objective(*batch), loss.backward(), update(): what first was NaN or infinite, if any.
 
     Looked at in the order in which they are computed: the batch, the parameters, every op's value, every op's gradient,
     and the parameters after the update.
@@ -51,7 +50,7 @@ def first_culprit(
     before = {t: t.grad for t in tensors}
     for t in tensors:
         t.grad = None
-    loss.backward(share)
+    loss.backward()
     for t in reversed(tensors):
         if t.grad is not None and (wrong := _wrong(t.grad)):
             name = next((f" of {n}" for n, p in known if p is t), "")

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl import data, metrics, nn, ops
+from minidl.history import plain
+from minidl.ops.counting import counting
 from minidl.tensor import Array, Tensor, no_grad
 
 BATCH = 1000
 T = TypeVar("T")
-Loss = Callable[[Any, Any], Tensor]
+Loss = Callable[[Any, Any], Any]  # → the mean, or (the sum, what to divide by)
 Metric = str | Callable[[Array, Array], float]
 LOSSES: dict[str, Loss] = {
     "cross_entropy": ops.softmax_cross_entropy,
@@ -37,27 +39,36 @@ def evaluate(
     """{"loss": its mean over the examples, and each metric by its name}, in evaluation mode.
 
     dataset   a `data.Loader` of pairs (inputs, targets), a `data.Dataset`, or (x, y) arrays
-    loss      as for `train.fit`;  metrics: names of `minidl.metrics`, or functions (outputs, targets) → number
+    loss      as for `train.fit`;  metrics: names of `minidl.metrics`, or functions (outputs, targets) → number, of all
+              outputs together; rows whose label the loss ignores are not shown to them
 
-    ValueError: no examples, an unknown name. TypeError: another kind of data set.
+    The loss is one sum divided once, by all examples, or by the weights or count of all labels where the loss has such:
+    it does not depend on the batch size. Of a loss of the user's own that is a mean, batches count by their examples.
+
+    ValueError: no examples, or none that counts; an unknown name, or two metrics of one. TypeError: another kind of
+    data set.
     """
     loader = pairs("evaluate", dataset, batch_size)
     function, measures = loss_function(loss, loader.arrays[1]), named_metrics(metrics)
-    seen, total, outputs, targets = 0, 0.0, [], []
+    seen, counts, total, outputs, targets = 0, 0.0, 0.0, [], []
     with evaluating(model):
         for x, y in loader:
             made = model(x)
+            mean, count, counted = mean_and_count(function, made, y)
             seen += len(y)
-            total += function(made, y).item() * len(y)
+            counts += float(count)
+            total += mean.item() * float(count)
             if measures:
-                outputs.append(made.data)
-                targets.append(y)
-    if not seen:
-        raise ValueError("evaluate: expected at least one example, found none")
-    found = {"loss": total / seen}
+                outputs.append(made.data if counted is None else made.data[counted])
+                targets.append(y if counted is None else y[counted])
+    if not counts:
+        found_none = f"{seen} that the loss gives no weight" if seen else "none"
+        raise ValueError(f"evaluate: expected at least one example, found {found_none}")
+    found = {"loss": total / counts}
     if measures:
         every, true = np.concatenate(outputs), np.concatenate(targets)
-        found |= {name: float(measure(every, true)) for name, measure in measures.items()}
+        measured = plain({name: measure(every, true) for name, measure in measures.items()})
+        found |= {name: float(value) for name, value in measured.items()}
     return found
 
 
@@ -119,16 +130,39 @@ def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
     return loss if callable(loss) else chosen("a loss", loss, LOSSES)
 
 
+def mean_and_count(loss: Loss, outputs: Any, y: Any) -> tuple[Tensor, Any, Any]:
+    """(the mean of a batch, what its sum was divided by, which rows are in it or None for all).
+
+    A mean over nothing is 0. Runs eagerly and in a compiled step.
+    """
+    with counting() as means:
+        found: Any = loss(outputs, y)
+    if isinstance(found, tuple):
+        total, count = found
+        count = count.data if isinstance(count, Tensor) else np.asarray(count) if np.isscalar(count) else count
+        return total / np.where(count == 0, 1, count).astype(total.dtype), count, None
+    for mean in means:
+        if mean.value is found.data:  # and no more than that: not a sum with other terms
+            return found, mean.count, mean.counted if mean.counted.shape == y.shape else None
+    return found, len(y), None
+
+
 def named_metrics(given: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
-    """Name → function (outputs, targets) → number."""
+    """Name → function (outputs, targets) → number. ValueError: two of one name, or one called "loss"."""
     if isinstance(given, str):
         raise TypeError(f"metrics: expected a list of names and functions, found {given!r}")
     found: dict[str, Callable[[Array, Array], float]] = {}
     for m in given:
-        if isinstance(m, str):
-            found[m] = metrics.by_name(m)
-        else:
-            found[getattr(m, "__name__", type(m).__name__)] = m
+        if not isinstance(m, str) and not callable(m):
+            raise TypeError(f"metrics: expected names and functions, found {m!r:.80}")
+        name = m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__)
+        if name in found or name == "loss":
+            taken = "the loss's" if name == "loss" else "one twice"
+            raise ValueError(
+                f"metrics: expected a name of its own for each, found {name!r}, {taken}; a function is called by its "
+                "__name__: use def, or set it"
+            )
+        found[name] = metrics.by_name(m) if isinstance(m, str) else m
     return found
 
 

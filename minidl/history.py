@@ -6,10 +6,27 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from minidl.tensor import Array
+from minidl.tensor import Array, Tensor
+
+
+def plain(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Figures as Python's numbers, from NumPy's, Tensors and arrays of one element. TypeError for what is no number."""
+    found: dict[str, float] = {}
+    for name, value in figures.items():
+        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            raise TypeError(f"expected a number for the figure {name!r}, found {value!r:.80}")
+        found[name] = float(array.item()) if array.dtype.kind == "f" else int(array.item())
+    return found
+
+
+def json_ready(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    """The same, with null for NaN and infinity, which JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in plain(figures).items()}
 
 
 class History(Mapping[str, Array]):
@@ -20,7 +37,7 @@ class History(Mapping[str, Array]):
     """
 
     def __init__(self, rows: list[dict[str, float]] | None = None, stopped: str | None = None) -> None:
-        self.rows: list[dict[str, float]] = [dict(row) for row in rows or []]
+        self.rows: list[dict[str, float]] = [plain(row) for row in rows or []]
         self.stopped = stopped
 
     @property
@@ -47,8 +64,7 @@ class History(Mapping[str, Array]):
 
     def to_json(self) -> str:
         """{"epochs": [{name: number or null}], "stopped": …}"""
-        rows = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows]
-        return json.dumps({"epochs": rows, "stopped": self.stopped}, indent=2)
+        return json.dumps({"epochs": [json_ready(row) for row in self.rows], "stopped": self.stopped}, indent=2)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw losses, and what else was measured, over the epochs as a PNG.

@@ -16,18 +16,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import compiler, data, nn, optim
+from minidl import compiler, nn, optim
+from minidl.arguments import check_length, check_sets, config_of, optimizer_of, schedule_of
 from minidl.divergence import DivergenceError, first_culprit
-from minidl.evaluation import BATCH, Loss, Metric, chosen, evaluate, loss_function, named_metrics, pairs, predict
+from minidl.evaluation import (
+    BATCH,
+    Loss,
+    Metric,
+    evaluate,
+    loss_function,
+    mean_and_count,
+    named_metrics,
+    pairs,
+    predict,
+)
 from minidl.history import History
+from minidl.metrics.names import by_name, mode_of
 from minidl.random import manual_seed
 from minidl.run import Run
-from minidl.tensor import Tensor
+from minidl.sums import Sums
+from minidl.tensor import Tensor, as_array
 from minidl.terminal import Progress
 
 __all__ = ["DivergenceError", "History", "evaluate", "fit", "predict"]
-
-OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
 
 
 def fit(
@@ -57,23 +68,29 @@ def fit(
                  of batch_size
     validation   the same, or None; each epoch ends with `evaluate` on it
     optimizer    an Optimizer, "sgd", "adam" or "adamw"; None: Adam with lr 1e-3
-    loss         loss(outputs, targets) → scalar mean, or its name; None: "cross_entropy" for integer targets else "mse"
+    loss         loss(outputs, targets) → scalar mean, or (sum, what to divide it by), or its name; None:
+                 "cross_entropy" for integer targets else "mse". Figures are one sum over the epoch, divided once: see
+                 `evaluate`. A batch of which nothing counts has a loss and gradients of 0
     metrics      names of `minidl.metrics` or functions (outputs, targets) → number, of the validation set. "accuracy"
                  is also taken of each training batch as it is met, before its own step
     callbacks    functions (run) called after each epoch, or objects with hooks; see `minidl.callbacks`
     schedule     a schedule of `minidl.optim`, stepped after each epoch; (schedule, "step") after each step; or a name
                  of `optim.SCHEDULES`
     compile      make each step one machine-code call (`minidl.compile`); where that cannot be, it warns
-    accumulate   take a step of the optimizer every so many batches, with the mean of their gradients
+    accumulate   take a step of the optimizer every so many batches, and after the last one, with the gradient of the
+                 mean over all of their examples, as if they were one batch
     clip_norm    the largest norm of all gradients together; clip_value: the largest size of one element
     seed         of minidl's default generator, set before the first epoch
-    resume       a checkpoint of `callbacks.Checkpoint` to continue from
+    resume       a checkpoint of `callbacks.Checkpoint` to continue from; with more or fewer epochs a named schedule is
+                 planned anew (`optim.replan`), and one of your own goes on if it was made for as many
     config       what goes into checkpoints beside the state: anything JSON can hold
     verbose      show progress on stderr
 
     DivergenceError: a loss was NaN or infinite; it names the op that produced that, and the model is as it was at
     the start of that epoch. ValueError, TypeError: arguments out of range, sets of different shapes, unknown names.
-    checkpoint.CheckpointError: no checkpoint, a damaged one, or one of another model.
+    checkpoint.CheckpointError: no checkpoint, a damaged one, or one of another model; one that cannot be gone on from
+    as asked, since it has more epochs behind it, its schedule is at its end, or its patience is used up. Then nothing
+    has changed.
     """
     for name, count in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
@@ -83,22 +100,32 @@ def fit(
             raise ValueError(f"fit: expected {name} above 0, found {bound!r}")
     loader = pairs("fit: train", train, batch_size, shuffle=True)
     held = None if validation is None else pairs("fit: validation", validation, BATCH)
-    _check_sets(loader, held)
+    check_sets(loader, held)
     function = loss_function(loss, loader.arrays[1])
     if seed is not None:
         manual_seed(seed)
-    optimizer = _optimizer(optimizer, model)
-    plan = _schedule(schedule, optimizer, epochs, math.ceil(len(loader) / accumulate))
-    run = Run(model, optimizer, loader, epochs, plan, callbacks, dict(config or {}))
-    right = run.right if "accuracy" in named_metrics(metrics) else None
-    parts = _parts(model, optimizer, function, right, accumulate, clip_norm, clip_value)
+    optimizer = optimizer_of(optimizer, model)
+    measures = named_metrics(metrics)
+    counts_right = measures.get("accuracy") is by_name("accuracy")  # and not a function of that name
+    modes = {"loss": "min", "val_loss": "min", **{f"val_{name}": mode_of(m) for name, m in measures.items()}}
+    steps = math.ceil(len(loader) / accumulate)
+    plan = schedule_of(schedule, optimizer, epochs, steps)
+    run = Run(
+        model, optimizer, loader, epochs, plan, callbacks, config_of(config), accumulate=accumulate,
+        modes={**modes, "accuracy": "max"} if counts_right else modes,
+        named=schedule if isinstance(schedule, str) else None,
+    )  # fmt: skip
+    parts = _parts(model, optimizer, function, run.sums, counts_right, accumulate, clip_norm, clip_value)
     step, gather = parts.step, parts.gather
     if compile:
         step, gather = compiler.compile(step, fallback=True), compiler.compile(gather, fallback=True)
     at_once = accumulate == 1 and not run.asked_each_step
     optimizer.zero_grad()
+    run.call("on_check")
     if resume is not None:
         run.load(resume)
+    elif isinstance(run.schedule, optim.OneCycleLR) and plan is not None:
+        check_length(run.schedule, epochs * steps if plan[1] == "step" else epochs)
     with Progress(epochs, len(loader.arrays[0]), not verbose) as progress:
         run.say = progress.print
         run.call("on_train_begin")
@@ -107,14 +134,14 @@ def fit(
             progress.begin(run.epoch)
             model.train()
             if at_once and run.batch == 0 and isinstance(step, compiler.Step):
-                run.met(step.run(loader, progress.step))
+                step.run(loader, progress.step)
+                run.seen = min(len(loader) * loader.batch_size, len(loader.arrays[0]))
                 run.step += len(loader)
             else:
-                for first, last, (x, y) in run.batches(accumulate):
+                for first, last, (x, y) in run.batches():
                     if first:
                         optimizer.zero_grad()
                     value = (step if last else gather)(x, y).item()
-                    run.met([value])
                     progress.step(len(y), f"loss {run.loss:.4f}")
                     if not math.isfinite(value):
                         break
@@ -124,16 +151,20 @@ def fit(
                         run.call("on_step_end")
                     if run.history.stopped is not None:
                         break
+            if not run.sums.count.item():
+                raise ValueError(
+                    f"fit: expected targets that count, found none in epoch {run.epoch} that the loss weighs"
+                )
             run.logs = {"loss": run.loss}
-            if right is not None:
-                run.logs["accuracy"] = right.item() / run.seen
+            if counts_right:
+                run.logs["accuracy"] = run.sums.right.item() / run.sums.rows.item()
             seconds = time.perf_counter() - began
             if held is not None and math.isfinite(run.loss):
                 found = evaluate(model, held, loss=function, metrics=metrics)
                 run.logs |= {f"val_{name}": value for name, value in found.items()}
             if not math.isfinite(run.loss + run.logs.get("val_loss", 0.0)):
-                raise _diverged(run, before, parts, accumulate)
-            run.logs |= {"lr": optimizer.param_groups[0]["lr"], "seconds": seconds}
+                raise _diverged(run, before, parts)
+            run.logs |= {"lr": float(optimizer.param_groups[0]["lr"]), "seconds": seconds}
             progress.end(", ".join(f"{k} {v:.4f}" for k, v in run.logs.items() if k not in ("lr", "seconds")))
             run.end_epoch()
         run.call("on_train_end")
@@ -141,7 +172,7 @@ def fit(
 
 
 class _Parts(NamedTuple):
-    objective: Callable[..., Tensor]  # (x, y) → loss
+    objective: Callable[..., Tensor]  # (x, y) → what gradients are taken of
     update: Callable[[], None]  # clip the gradients and move the parameters
     step: Callable[..., Tensor]  # objective, backward, update
     gather: Callable[..., Tensor]  # objective, backward
@@ -151,30 +182,48 @@ def _parts(
     model: nn.Module,
     optimizer: optim.Optimizer,
     loss: Loss,
-    right: Tensor | None,
+    sums: Sums,
+    counts_right: bool,
     accumulate: int,
     clip_norm: float | None,
     clip_value: float | None,
 ) -> _Parts:
     """A step, taken apart. Plain functions, as `minidl.compile` reads them."""
     parameters = list(model.parameters())
+    total, counts, right, rows, group = sums.loss, sums.count, sums.right, sums.rows, sums.group
+
+    def measured(x: Any, y: Any) -> tuple[Tensor, Any]:
+        """(the batch's mean, its count), which are added to the sums."""
+        outputs = model(x)
+        mean, count, counted = mean_and_count(loss, outputs, y)
+        total.data = total.data + mean.data.astype(np.float64) * count
+        counts.data = counts.data + count
+        group.data = group.data + count
+        if counts_right:
+            right.data = right.data + _right_answers(outputs.data, y, counted)
+            rows.data = rows.data + (len(y) if counted is None else np.sum(counted))
+        return mean, count
 
     def objective(x: Any, y: Any) -> Tensor:
-        outputs = model(x)
-        if right is not None:
-            right.data = right.data + _right_answers(outputs.data, y)
-        return loss(outputs, y)
+        mean, count = measured(x, y)
+        return mean if accumulate == 1 else mean * as_array(count, mean.dtype)
 
     def gather(x: Any, y: Any) -> Tensor:
-        value = objective(x, y)
+        mean, count = measured(x, y)
         if accumulate == 1:
             optimizer.zero_grad()
-            value.backward()
-        else:
-            value.backward(1 / accumulate)
-        return value
+            mean.backward()
+        else:  # the gradient of the sum, which `update` divides
+            mean.backward(as_array(count, mean.dtype))
+        return mean
 
     def update() -> None:
+        if accumulate > 1:
+            count = np.where(group.data == 0, 1, group.data)
+            moved = (p for options in optimizer.param_groups for p in options["params"])
+            for p in dict.fromkeys([*parameters, *moved]):
+                if p.grad is not None:
+                    p.grad = p.grad / count.astype(p.dtype)
         if clip_norm is not None:
             optim.clip_grad_norm_(parameters, clip_norm)
         if clip_value is not None:
@@ -189,52 +238,19 @@ def _parts(
     return _Parts(objective, update, step, gather)
 
 
-def _right_answers(outputs: Any, y: Any) -> Any:
-    """How many of the likeliest classes are the targets: labels (N,), or shares of the classes (N, C)."""
+def _right_answers(outputs: Any, y: Any, counted: Any) -> Any:
+    """How many of the likeliest classes are the targets: labels (N,), or shares of the classes (N, C).
+
+    counted: (N,) bool, which of them count, or None for all.
+    """
     if outputs.ndim == 2 and outputs.shape[1] > 1:
-        classes = np.argmax(outputs, axis=1)
-        return np.sum(classes == (np.argmax(y, axis=1) if y.ndim == 2 else y))
-    return np.sum((outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5))
+        hits = np.argmax(outputs, axis=1) == (np.argmax(y, axis=1) if y.ndim == 2 else y)
+    else:
+        hits = (outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5)
+    return np.sum(hits if counted is None else hits & counted)
 
 
-def _check_sets(train: data.Loader, held: data.Loader | None) -> None:
-    if not len(train):
-        found = len(train.arrays[0])
-        raise ValueError(f"fit: expected at least one batch of {train.batch_size} examples, found {found}")
-    if held is None:
-        return
-    if not len(held):
-        raise ValueError("fit: expected validation examples, found none")
-    for name, mine, theirs in zip(("inputs", "targets"), train.arrays, held.arrays, strict=True):
-        if mine.shape[1:] != theirs.shape[1:] or mine.dtype.kind != theirs.dtype.kind:
-            raise ValueError(
-                f"fit: expected validation {name} as those of training, {mine.dtype} {mine.shape}, "
-                f"found {theirs.dtype} {theirs.shape}"
-            )
-
-
-def _optimizer(given: optim.Optimizer | str | None, model: nn.Module) -> optim.Optimizer:
-    if isinstance(given, optim.Optimizer):
-        return given
-    if given is not None and not isinstance(given, str):
-        raise TypeError(f"fit: expected an Optimizer or its name, found {type(given).__name__}")
-    kind: Any = chosen("an optimizer", given or "adam", OPTIMIZERS)
-    return kind(model.parameters())  # type: ignore[no-any-return]
-
-
-def _schedule(given: Any, optimizer: optim.Optimizer, epochs: int, steps: int) -> tuple[Any, str] | None:
-    """(schedule, "epoch" or "step")"""
-    if given is None:
-        return None
-    if isinstance(given, str):
-        return chosen("a schedule", given, optim.SCHEDULES)(optimizer, epochs, steps)
-    schedule, unit = given if isinstance(given, tuple) else (given, "epoch")
-    if not hasattr(schedule, "step") or unit not in ("epoch", "step"):
-        raise TypeError(f'fit: expected a schedule or (schedule, "epoch" or "step"), found {given!r:.80}')
-    return schedule, unit
-
-
-def _diverged(run: Run, before: Mapping[str, Any], parts: _Parts, accumulate: int) -> DivergenceError:
+def _diverged(run: Run, before: Mapping[str, Any], parts: _Parts) -> DivergenceError:
     """Take the epoch's steps once more, eagerly, until something is NaN or infinite; then go back to its beginning."""
     value = run.logs.get("val_loss", run.loss)
     run.restore(before)
@@ -243,10 +259,10 @@ def _diverged(run: Run, before: Mapping[str, Any], parts: _Parts, accumulate: in
     where = f"the validation after epoch {run.epoch}"
     culprit: str | None = "in evaluation mode only, or with the validation set's inputs"
     with np.errstate(all="ignore"):
-        for first, last, batch in run.batches(accumulate):
+        for first, last, batch in run.batches():
             if first:
                 run.optimizer.zero_grad()
-            found = first_culprit(parts.objective, parts.update if last else None, names, batch, 1 / accumulate)
+            found = first_culprit(parts.objective, parts.update if last else None, names, batch)
             if found is not None:
                 where, culprit = f"batch {run.batch} of epoch {run.epoch}", found
                 break

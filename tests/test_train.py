@@ -573,7 +573,7 @@ def test_a_run_tells_when_steps_matter():
     stepping = Run(model, optim.SGD(model.parameters()), loader, 1, None, [callbacks.Checkpoint("x", 1, "step")], {})
     assert not plain.asked_each_step
     assert stepping.asked_each_step
-    assert isinstance(plain.right, Tensor)
+    assert isinstance(plain.sums.right, Tensor)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

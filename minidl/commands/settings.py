@@ -62,7 +62,8 @@ def as_toml(values: Mapping[str, Any]) -> str:
 
 def differences(asked: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
     """What was asked for otherwise than in the run that is to be resumed."""
-    names = [k for k in asked if k not in (*CIRCUMSTANCES, "epochs")]
+    patience = ("early_stop",) if asked.get("early_stop") and was.get("early_stop") else ()  # more of it goes on
+    names = [k for k in asked if k not in (*CIRCUMSTANCES, "epochs", *patience)]
     return [f"{k} {was.get(k)!r} there, {asked[k]!r} asked for" for k in names if was.get(k) != asked[k]]
 
 

@@ -7,11 +7,13 @@ from which `--resume` continues to the same bits.
 import argparse
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from minidl import callbacks, checkpoint, data, machine, models, nn, optim
+from minidl.arguments import OPTIMIZERS
 from minidl.commands.settings import CIRCUMSTANCES, as_toml, differences, outputs, settings
 from minidl.commands.shared import CLASSES, data_to_train_on, source, use_threads
 from minidl.data import augment
@@ -20,7 +22,7 @@ from minidl.jit import get_num_threads
 from minidl.random import manual_seed
 from minidl.run import Run
 from minidl.terminal import Failure, bold, note, reason
-from minidl.train import OPTIMIZERS, DivergenceError, fit
+from minidl.train import DivergenceError, fit
 from minidl.watch import Watch
 
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
@@ -87,6 +89,7 @@ def run_train(arguments: argparse.Namespace) -> None:
             f"{arguments.optimizer}, lr {asked['lr']:g}, batch {arguments.batch_size}, seed {arguments.seed}, "
             f"threads {get_num_threads()}"
         )
+    warnings.filterwarnings("ignore", "fit: the run of .* was stopped after")  # the report says it
     try:
         fit(
             model, loader, data.Loader(held, batch_size=1000, **standard),

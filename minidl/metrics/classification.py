@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.metrics.inputs import choice, class_labels, few, named, one_length
+from minidl.metrics.inputs import choice, class_labels, few, higher, named, one_length
 from minidl.tensor import Array, ArrayLike
 
 AVERAGES = ("binary", "micro", "macro", "weighted", None)
@@ -24,7 +24,7 @@ def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     return true, predicted
 
 
-@named
+@higher
 def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, normalize: bool = True) -> float:
     """Σ [y_pred = y_true] / N, or without / N unless `normalize`.   Labels (N,) both"""
     true, predicted = pair(y_true, y_pred)
@@ -88,7 +88,7 @@ def precision_recall_fscore_support(
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)
 
 
-@named
+@higher
 def precision_score(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -102,7 +102,7 @@ def precision_score(
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)[0]
 
 
-@named
+@higher
 def recall_score(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -116,7 +116,7 @@ def recall_score(
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)[1]
 
 
-@named
+@higher
 def f1_score(
     y_true: ArrayLike,
     y_pred: ArrayLike,

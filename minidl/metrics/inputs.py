@@ -30,6 +30,23 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def higher(function: Callable[P, R]) -> Callable[P, R]:
+    """`named`, and a metric of which more is better."""
+    return directed(function, "max")
+
+
+def lower(function: Callable[P, R]) -> Callable[P, R]:
+    """`named`, and a metric of which less is better."""
+    return directed(function, "min")
+
+
+def directed(function: Callable[P, R], mode: str) -> Callable[P, R]:
+    """`named`, and with the direction that is better: "min" or "max"."""
+    call: Any = named(function)
+    call.mode = mode
+    return call  # type: ignore[no-any-return]
+
+
 def array(x: ArrayLike, name: str) -> Array:
     """`x` as an array of numbers or booleans, with elements."""
     found = np.asarray(x.data if isinstance(x, Tensor) else x)

@@ -2,12 +2,14 @@
 
 A metric is a function (outputs, targets) → float. Of a classifier, outputs are logits (N, C) and targets the labels
 (N,) from 0 to C − 1; outputs (N,) or (N, 1) are the logit of class 1 of two, and targets (N,) or (N, 1). Of a
-regression both are values of one shape. Outputs with NaN in them give NaN.
+regression both are values of one shape. Outputs with NaN in them give NaN. `mode`, an attribute of each, says which of
+its values are better: "min", the lower, or "max", the higher.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minidl.metrics.classification import f1_score, precision_score, recall_score
-from minidl.metrics.inputs import array, class_labels, columns, named, one_length
+from minidl.metrics.inputs import array, class_labels, columns, directed, one_length
 from minidl.metrics.probability import brier, expected_calibration_error
 from minidl.metrics.ranking import auc, one_against_rest, precision_over_recall, top_k_hits
 from minidl.metrics.regression import (
@@ -30,9 +32,10 @@ from minidl.metrics.regression import (
 from minidl.tensor import Array, ArrayLike
 
 Metric = Callable[[ArrayLike, ArrayLike], float]
+_TOP = r"top[1-9]\d{0,8}"
 
 
-def _of_logits(name: str, function: Callable[[Array, Array], Any]) -> Metric:
+def _of_logits(name: str, mode: str, function: Callable[[Array, Array], Any]) -> Metric:
     """The metric function(labels (N,), logits (N, C ≥ 2) in float64), with its inputs checked."""
 
     def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
@@ -50,10 +53,10 @@ def _of_logits(name: str, function: Callable[[Array, Array], Any]) -> Metric:
         return float(function(y, np.clip(logits.astype(np.float64), -1e300, 1e300)))  # for ∞ − ∞ is NaN
 
     metric.__name__ = metric.__qualname__ = name
-    return named(metric)
+    return directed(metric, mode)
 
 
-def _of_values(name: str, function: Callable[[ArrayLike, ArrayLike], Any]) -> Metric:
+def _of_values(name: str, mode: str, function: Callable[[ArrayLike, ArrayLike], Any]) -> Metric:
     """The metric function(targets, outputs), both (N, the rest as one axis)."""
 
     def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
@@ -67,7 +70,7 @@ def _of_values(name: str, function: Callable[[ArrayLike, ArrayLike], Any]) -> Me
         return float(function(wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)))
 
     metric.__name__ = metric.__qualname__ = name
-    return named(metric)
+    return directed(metric, mode)
 
 
 def _log_softmax(logits: Array) -> Array:
@@ -94,7 +97,7 @@ def _one_or_each(binary: Callable[[Array, Array], float], y: Array, logits: Arra
 
 
 def _top(k: int) -> Metric:
-    return _of_logits(f"top{k}", lambda y, z: top_k_hits(y, z, k).mean())
+    return _of_logits(f"top{k}", "max", lambda y, z: top_k_hits(y, z, k).mean())
 
 
 def _predicted(name: str, function: Callable[..., Any], average: str | None) -> Metric:
@@ -103,13 +106,13 @@ def _predicted(name: str, function: Callable[..., Any], average: str | None) -> 
     def metric(y: Array, z: Array) -> Any:
         return function(y, z.argmax(axis=1), average=average or ("binary" if z.shape[1] == 2 else "macro"))
 
-    return _of_logits(name, metric)
+    return _of_logits(name, "max", metric)
 
 
 METRICS: dict[str, Metric] = {
     metric.__name__: metric
     for metric in (
-        _of_logits("accuracy", lambda y, z: (z.argmax(axis=1) == y).mean()),
+        _of_logits("accuracy", "max", lambda y, z: (z.argmax(axis=1) == y).mean()),
         _top(3),
         _top(5),
         *(
@@ -117,18 +120,18 @@ METRICS: dict[str, Metric] = {
             for name, function in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score))
             for average in (None, "macro", "micro", "weighted")
         ),
-        _of_logits("auc", lambda y, z: _one_or_each(auc, y, z)),
-        _of_logits("average_precision", lambda y, z: _one_or_each(precision_over_recall, y, z)),
-        _of_logits("log_loss", lambda y, z: -_log_softmax(z)[np.arange(len(y)), y].mean()),
-        _of_logits("brier", lambda y, z: brier(y, _softmax(z)) / (2 if z.shape[1] == 2 else 1)),
-        _of_logits("ece", lambda y, z: expected_calibration_error(y, _softmax(z))),
-        _of_values("mse", mean_squared_error),
-        _of_values("rmse", root_mean_squared_error),
-        _of_values("mae", mean_absolute_error),
-        _of_values("median_absolute_error", median_absolute_error),
-        _of_values("max_error", lambda y, x: abs(y - x).max()),
-        _of_values("r2", r2_score),
-        _of_values("explained_variance", explained_variance_score),
+        _of_logits("auc", "max", lambda y, z: _one_or_each(auc, y, z)),
+        _of_logits("average_precision", "max", lambda y, z: _one_or_each(precision_over_recall, y, z)),
+        _of_logits("log_loss", "min", lambda y, z: -_log_softmax(z)[np.arange(len(y)), y].mean()),
+        _of_logits("brier", "min", lambda y, z: brier(y, _softmax(z)) / (2 if z.shape[1] == 2 else 1)),
+        _of_logits("ece", "min", lambda y, z: expected_calibration_error(y, _softmax(z))),
+        _of_values("mse", "min", mean_squared_error),
+        _of_values("rmse", "min", root_mean_squared_error),
+        _of_values("mae", "min", mean_absolute_error),
+        _of_values("median_absolute_error", "min", median_absolute_error),
+        _of_values("max_error", "min", lambda y, x: abs(y - x).max()),
+        _of_values("r2", "max", r2_score),
+        _of_values("explained_variance", "max", explained_variance_score),
     )
 }
 
@@ -141,8 +144,21 @@ def by_name(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    if isinstance(name, str) and re.fullmatch(r"top[1-9]\d{0,8}", name):
+    if isinstance(name, str) and re.fullmatch(_TOP, name):
         return _top(int(name[3:]))
     near = difflib.get_close_matches(str(name).lower(), METRICS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"by_name: expected a metric of {list(METRICS)}, found {name!r}{hint}")
+
+
+def mode_of(metric: Any) -> str | None:
+    """Which values of a metric are better, "min" or "max": of METRICS, "top1", …, and functions of `minidl.metrics`.
+
+    Of other functions their attribute `mode`, if they have one; None: there is no telling.
+    """
+    while isinstance(metric, functools.partial) and not hasattr(metric, "mode"):
+        metric = metric.func
+    if isinstance(metric, str):
+        metric = METRICS.get(metric) or (_top(1) if re.fullmatch(_TOP, metric) else None)
+    mode = getattr(metric, "mode", None)
+    return mode if mode in ("min", "max") else None

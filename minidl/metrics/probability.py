@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.metrics.inputs import class_labels, columns, named, one_length, positives, probabilities, scores
+from minidl.metrics.inputs import class_labels, columns, lower, one_length, positives, probabilities, scores
 from minidl.tensor import Array, ArrayLike
 
 
@@ -20,7 +20,7 @@ def _forecast(y_true: ArrayLike, y_proba: ArrayLike, labels: ArrayLike, pos_labe
     return columns(true, labels, p.shape[1]), p
 
 
-@named
+@lower
 def log_loss(y_true: ArrayLike, y_proba: ArrayLike, *, normalize: bool = True, labels: ArrayLike = None) -> float:
     """−Σₙ ln p[n, yₙ] / N, or without / N unless `normalize`: the cross-entropy, in nats.
 
@@ -33,7 +33,7 @@ def log_loss(y_true: ArrayLike, y_proba: ArrayLike, *, normalize: bool = True, l
     return float(-np.log(mine).mean() if normalize else -np.log(mine).sum())
 
 
-@named
+@lower
 def brier_score_loss(
     y_true: ArrayLike,
     y_proba: ArrayLike,
@@ -61,7 +61,7 @@ def brier(y: Array, p: Array) -> float:
     return float(np.square(error).sum(axis=1).mean())
 
 
-@named
+@lower
 def calibration_error(y_true: ArrayLike, y_proba: ArrayLike, *, n_bins: int = 15, labels: ArrayLike = None) -> float:
     """ECE = Σₘ |Bₘ| / N · |acc(Bₘ) − conf(Bₘ)|: is a class given with 80 % right in 80 % of the cases?
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.metrics.inputs import choice, class_labels, columns, named, one_length, positives, scores
+from minidl.metrics.inputs import choice, class_labels, columns, higher, one_length, positives, scores
 from minidl.tensor import Array, ArrayLike
 
 
@@ -18,7 +18,7 @@ def _scored(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Array, Array]:
     return true, score
 
 
-@named
+@higher
 def top_k_accuracy_score(
     y_true: ArrayLike, y_score: ArrayLike, *, k: int = 2, normalize: bool = True, labels: ArrayLike = None
 ) -> float:
@@ -45,7 +45,7 @@ def top_k_hits(column: Array, score: Array, k: int) -> Array:
     return np.asarray((first == column[:, None]).any(axis=1))
 
 
-@named
+@higher
 def roc_auc_score(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -124,7 +124,7 @@ def _pairs(place: Array, score: Array, average: str | None) -> float:
     return float(np.average(found, weights=sizes if average == "weighted" else None))
 
 
-@named
+@higher
 def average_precision_score(
     y_true: ArrayLike, y_score: ArrayLike, *, average: str | None = "macro", pos_label: int = 1
 ) -> Any:

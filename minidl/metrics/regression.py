@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.metrics.inputs import choice, floats, named
+from minidl.metrics.inputs import choice, floats, higher, lower
 from minidl.tensor import Array, ArrayLike
 
 
@@ -31,7 +31,7 @@ def _average(each: Array, multioutput: str, weights: Array | None = None) -> Any
     return each if multioutput == "raw_values" else float(np.average(each, weights=weights))
 
 
-@named
+@lower
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """Σ (y − ŷ)² / N"""
     choice(multioutput, "multioutput", "uniform_average", "raw_values")
@@ -39,7 +39,7 @@ def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str
     return _average(np.square(true - predicted).mean(axis=0), multioutput)
 
 
-@named
+@lower
 def root_mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """√(Σ (y − ŷ)² / N), of each output"""
     choice(multioutput, "multioutput", "uniform_average", "raw_values")
@@ -47,7 +47,7 @@ def root_mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput
     return _average(np.sqrt(np.square(true - predicted).mean(axis=0)), multioutput)
 
 
-@named
+@lower
 def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """Σ |y − ŷ| / N"""
     choice(multioutput, "multioutput", "uniform_average", "raw_values")
@@ -55,7 +55,7 @@ def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: st
     return _average(abs(true - predicted).mean(axis=0), multioutput)
 
 
-@named
+@lower
 def median_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """The median of |y − ŷ|"""
     choice(multioutput, "multioutput", "uniform_average", "raw_values")
@@ -63,7 +63,7 @@ def median_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: 
     return _average(np.median(abs(true - predicted), axis=0), multioutput)
 
 
-@named
+@lower
 def max_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """max |y − ŷ|, of one output.   y_true, y_pred (N,)"""
     true, predicted = _pair(y_true, y_pred)
@@ -72,7 +72,7 @@ def max_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(abs(true - predicted).max())
 
 
-@named
+@higher
 def r2_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """R² = 1 − Σ (y − ŷ)² / Σ (y − ȳ)²: the share of the variance that is explained; negative if ȳ does better.
 
@@ -87,7 +87,7 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "unifor
     return _explained(left, around, multioutput)
 
 
-@named
+@higher
 def explained_variance_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
     """1 − var(y − ŷ) / var(y): as `r2_score`, but a constant error costs nothing. Of a single example it is 1."""
     choice(multioutput, "multioutput", "uniform_average", "raw_values", "variance_weighted")

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from minidl.jit import kernel
+from minidl.ops.counting import empty_divisor, note
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import check_reduction, floating, kernel_array, own_indices, reduced, require, weighted
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
@@ -199,10 +200,10 @@ def _weighted(
     sum_of_losses(losses, labels, weights, ignore_index, sums)
     if reduction == "sum":
         return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
-    mean = as_array(sums[0] / sums[1], losses.dtype)  # every row ignored: 0 / 0 is NaN, as PyTorch has it
-    return mean, lambda dy: np.broadcast_to(
-        dy / np.where(sums[1] == 0, np.nan, sums[1]).astype(losses.dtype), losses.shape
-    )
+    divisor = np.where(sums[1] == 0, empty_divisor(), sums[1])  # every row ignored: NaN, as PyTorch has it
+    mean = as_array(sums[0] / divisor, losses.dtype)
+    note(mean, sums[1], labels != ignore_index)
+    return mean, lambda dy: np.broadcast_to(dy / divisor.astype(losses.dtype), losses.shape)
 
 
 @kernel

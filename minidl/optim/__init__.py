@@ -12,7 +12,7 @@ Names, arguments and defaults are PyTorch's.
 
 from minidl.optim.clip import clip_grad_norm_, clip_grad_value_
 from minidl.optim.cycles import CosineAnnealingLR, CosineAnnealingWarmRestarts, OneCycleLR
-from minidl.optim.named import SCHEDULES
+from minidl.optim.named import SCHEDULES, replan
 from minidl.optim.optimizers import SGD, Adam, AdamW, Optimizer, Params, adam_update, sgd_momentum_update, sgd_update
 from minidl.optim.plateau import ReduceLROnPlateau
 from minidl.optim.schedules import (
@@ -31,5 +31,5 @@ __all__ = [
     "SCHEDULES", "SGD", "Adam", "AdamW", "ChainedScheduler", "ConstantLR", "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "OneCycleLR",
     "Optimizer", "Params", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR", "StepLR", "adam_update",
-    "clip_grad_norm_", "clip_grad_value_", "sgd_momentum_update", "sgd_update",
+    "clip_grad_norm_", "clip_grad_value_", "replan", "sgd_momentum_update", "sgd_update",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ class CosineAnnealingLR(LRScheduler):
 
     options: ClassVar = {"T_max": count(1), "eta_min": number(0)}
     keeps_rates = True
+    end = "T_max"
     T_max: int
     eta_min: float
 
@@ -99,6 +100,7 @@ class OneCycleLR(LRScheduler):
         "final_div_factor": number(0, above=True),
         "three_phase": flag,
     }
+    end = "total_steps"
     total_steps: int
     max_lrs: list[float]
     pct_start: float
@@ -153,6 +155,17 @@ class OneCycleLR(LRScheduler):
 
     def _first_rates(self, last_epoch: int) -> list[float]:
         return super()._first_rates(last_epoch) if last_epoch >= 0 else [lr / self.div_factor for lr in self.max_lrs]
+
+    def extend(self, more: int) -> None:
+        passed, before = self.last_epoch + 1, self.total_steps - self.last_epoch - 1
+        if before <= 0:
+            raise ValueError(
+                f"OneCycleLR: expected a cycle with steps left to plan anew, found it at its end, {passed}"
+            )
+        super().extend(more)
+        if after := before + more:
+            passed = -(-passed * after // before)
+            self.last_epoch, self.total_steps = passed - 1, passed + after
 
     def rates(self, t: int, lrs: list[float]) -> list[float]:
         if t > self.total_steps:

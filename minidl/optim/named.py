@@ -14,11 +14,14 @@ the optimizer has. Each is made for `epochs` passes of `steps_per_epoch` steps; 
     one-cycle    up from a 25th for the first 30 % of the steps, then down to a 250,000th (Smith and Topin
                  2018); momentum stays as it is, since a compiled step would have to be compiled anew         step
     plateau      a tenth of it when the metric has not improved for more than a tenth of the epochs, and 1    epoch
+
+A run may turn out longer or shorter than it was planned: `replan` says what becomes of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from minidl.optim.checks import count, near
 from minidl.optim.cycles import CosineAnnealingLR, OneCycleLR
@@ -83,6 +86,32 @@ class Schedules(dict[str, Factory]):
 
     def __missing__(self, name: str) -> Factory:
         raise KeyError(f"expected a schedule of {list(self)}, found {name!r:.100}{near(name, self)}")
+
+
+def replan(name: str, schedule: Any, epochs: int, more: int) -> None:
+    """Plan the rest of a run of `epochs` anew, from the rate where it stands, when steps are `more` than before.
+
+    cosine, warm-up, one-cycle   the rest of the curve is stretched over the steps that are left
+    exponential                  in equal ratios to a hundredth of the first rate at the end, if it is not there already
+    step, multi-step, plateau    thirds, halves, quarters, tenths are those of the new length; a tenth that was taken
+                                 is not taken back, nor, of multi-step's two, once more
+
+    ValueError: cosine, warm-up and one-cycle have come to their end, a rate of about 0.
+    """
+    t = getattr(schedule, "last_epoch", 0)
+    if name == "step":
+        schedule.step_size = -(-epochs // 3)
+    elif name == "multi-step":
+        passed = [m for m in schedule.milestones if m <= t]
+        later = [-(-epochs // 2), -(-3 * epochs // 4)][len(passed) :]
+        schedule.milestones = passed + [max(m, t + 1) for m in later]
+    elif name == "exponential":
+        first, now = schedule.base_lrs[0], schedule.get_last_lr()[0]
+        schedule.gamma = min(1.0, 0.01 * first / now) ** (1 / max(1, epochs - t)) if now else 1.0
+    elif name == "plateau":
+        schedule.patience = max(1, epochs // 10)
+    else:
+        schedule.extend(more)
 
 
 SCHEDULES = Schedules(

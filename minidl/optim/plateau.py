@@ -24,11 +24,12 @@ class ReduceLROnPlateau(LRScheduler):
 
     mode            "min": lower is better; "max": higher is
     threshold       by how much better than the best so far counts as an improvement, which is then the best
-    threshold_mode  "rel": in parts of the best; "abs": in the metric's unit
+    threshold_mode  "rel": in parts of the size of the best; "abs": in the metric's unit
     cooldown        so many steps after a reduction, bad ones do not count
     min_lr          a number, or one for each group
     eps             changes that are not larger than this are not made
 
+    PyTorch has parts of the best itself: of negative metrics, what is as good or a little worse then counts as better.
     A metric of NaN or infinity is no improvement. TypeError, ValueError: an option of another type, or out of range.
     TypeError: a metric that is not a number.
     """
@@ -117,6 +118,9 @@ class ReduceLROnPlateau(LRScheduler):
         return math.inf if mode == "min" else -math.inf
 
     def _improves(self, value: float) -> bool:
-        relative, sign = self.threshold_mode == "rel", -1 if self.mode == "min" else 1
-        bound = self.best * (1 + sign * self.threshold) if relative else self.best + sign * self.threshold
-        return math.isfinite(value) and (value < bound if self.mode == "min" else value > bound)
+        if not math.isfinite(value) or not math.isfinite(self.best):
+            return math.isfinite(value)
+        by = self.threshold if self.mode == "max" else -self.threshold
+        rel = self.threshold_mode == "rel"
+        bound = self.best * (1 + math.copysign(1.0, self.best) * by) if rel else self.best + by
+        return value < bound if self.mode == "min" else value > bound

@@ -45,6 +45,7 @@ class LRScheduler:
     }
     keeps_rates = False  # where it is made with a last_epoch
     needs_metric = False  # does step() take the value that decides?
+    end: ClassVar[str | None] = None  # the option that says after how many steps the rate is 0, rises again, or is none
 
     optimizer: Optimizer
     base_lrs: list[float]
@@ -96,6 +97,29 @@ class LRScheduler:
     def _begin(self, lrs: list[float] | None = None) -> None:
         """Begin again, at step 0, from η₀ or these rates."""
         self._set(0, self.rates(0, self.base_lrs if lrs is None else lrs))
+
+    @property
+    def left(self) -> int | None:
+        """Steps until the end of the plan (below 0: since); None where it has none, as a rule for any step."""
+        return None if self.end is None else getattr(self, self.end) - self.last_epoch
+
+    def extend(self, more: int) -> None:
+        """Plan for so many steps more (fewer: below 0): the rest of the way takes longer, without a leap of the rate.
+
+        So the step counts as a later or earlier one, of which as large a share is behind as before. Nothing changes
+        where there is no end. ValueError: the end is reached, or the new one would be behind.
+        """
+        left, who = self.left, type(self).__name__
+        if self.end is None or left is None:
+            return
+        if left <= 0:
+            raise ValueError(
+                f"{who}: expected a plan with steps left to plan anew, found the last, with {self._last_lr}"
+            )
+        if left + more <= 0:
+            raise ValueError(f"{who}: expected a new end after step {self.last_epoch}, found {left + more} steps left")
+        passed = -(-self.last_epoch * (left + more) // left)
+        vars(self).update({self.end: passed + left + more, "last_epoch": passed})
 
     def get_last_lr(self) -> list[float]:
         """The rate of every group, as this schedule last set it."""
@@ -225,6 +249,7 @@ class LinearLR(LRScheduler):
 
     options: ClassVar = {"start_factor": number(0, 1, above=True), "end_factor": _SHARE, "total_iters": _TOTAL}
     keeps_rates = True
+    end = "total_iters"
     start_factor: float
     end_factor: float
     total_iters: int
@@ -239,6 +264,10 @@ class LinearLR(LRScheduler):
     ) -> None:
         factors = {"start_factor": start_factor, "end_factor": end_factor}
         super().__init__(optimizer, last_epoch, **factors, total_iters=total_iters)
+
+    @property
+    def left(self) -> int | None:
+        return None if self.end_factor else super().left  # where it ends at a rate, that stays
 
     def rate(self, t: int, lr: float, base: float) -> float:
         if t == 0:
@@ -268,6 +297,7 @@ class PolynomialLR(LRScheduler):
 
     options: ClassVar = {"total_iters": _TOTAL, "power": _RATE}
     keeps_rates = True
+    end = "total_iters"
     total_iters: int
     power: float
 

@@ -92,6 +92,15 @@ class SequentialLR(_Several):
         first._begin(lrs)
         self.last_epoch, self._last_lr = 0, first.get_last_lr()
 
+    @property
+    def left(self) -> int | None:
+        last = self._schedulers[-1].left
+        return None if last is None else last + max(0, max(self._milestones, default=0) - self.last_epoch)
+
+    def extend(self, more: int) -> None:
+        """The last of the schedules ends later; the others are as they were."""
+        self._schedulers[-1].extend(more)
+
     def step(self) -> None:
         t = self.last_epoch + 1
         n = bisect_right(self._milestones, t)
@@ -117,6 +126,14 @@ class ChainedScheduler(_Several):
             schedule._begin(lrs)
             lrs = schedule.get_last_lr()
         self._last_lr = self._schedulers[-1].get_last_lr()
+
+    @property
+    def left(self) -> int | None:
+        return min((s.left for s in self._schedulers if s.left is not None), default=None)
+
+    def extend(self, more: int) -> None:
+        for schedule in self._schedulers:
+            schedule.extend(more)
 
     def step(self) -> None:
         for schedule in self._schedulers:

@@ -195,13 +195,12 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         def unpacked(packed: Any) -> tuple[Any, Any]:
             return packed[:, 0].astype(np.int64) if labels else packed[:, :-1], packed[:, -1]
 
-        def loss(outputs: Tensor, packed: Any) -> Tensor:
+        def loss(outputs: Tensor, packed: Any) -> Any:
             if weights is None:
                 return self._loss(outputs, packed, "mean")
             y, w = unpacked(packed)
             each = self._loss(outputs, y, "none")
-            found: Tensor = ops.sum((ops.mean(each, axis=1) if each.ndim == 2 else each) * w) / w.sum()
-            return found
+            return ops.sum((ops.mean(each, axis=1) if each.ndim == 2 else each) * w), w.sum()
 
         def score(outputs: Array, packed: Array) -> float:
             return self._score(outputs, *((packed, None) if weights is None else unpacked(packed)))

@@ -109,6 +109,9 @@ class Stopping:
         self.best, self.waited = -math.inf, 0
         self.weights: dict[str, Array] = {}
 
+    def on_train_begin(self, run: Run) -> None:
+        self.best, self.waited, self.weights = -math.inf, 0, {}
+
     def on_epoch_end(self, run: Run) -> None:
         found = self.sign * run.logs[self.monitor]
         self.waited = self.waited + 1 if found < self.best + self.tol else 0

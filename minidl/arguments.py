@@ -1,0 +1,71 @@
+"""What `train.fit` is given: checked, and made into what it works with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from minidl import data, nn, optim
+from minidl.evaluation import chosen
+
+OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
+
+
+def check_sets(train: data.Loader, held: data.Loader | None) -> None:
+    if not len(train):
+        found = len(train.arrays[0])
+        raise ValueError(f"fit: expected at least one batch of {train.batch_size} examples, found {found}")
+    if held is None:
+        return
+    if not len(held):
+        raise ValueError("fit: expected validation examples, found none")
+    for name, mine, theirs in zip(("inputs", "targets"), train.arrays, held.arrays, strict=True):
+        if mine.shape[1:] != theirs.shape[1:] or mine.dtype.kind != theirs.dtype.kind:
+            raise ValueError(
+                f"fit: expected validation {name} as those of training, {mine.dtype} {mine.shape}, "
+                f"found {theirs.dtype} {theirs.shape}"
+            )
+
+
+def optimizer_of(given: optim.Optimizer | str | None, model: nn.Module) -> optim.Optimizer:
+    if isinstance(given, optim.Optimizer):
+        return given
+    if given is not None and not isinstance(given, str):
+        raise TypeError(f"fit: expected an Optimizer or its name, found {type(given).__name__}")
+    kind: Any = chosen("an optimizer", given or "adam", OPTIMIZERS)
+    return kind(model.parameters())  # type: ignore[no-any-return]
+
+
+def schedule_of(given: Any, optimizer: optim.Optimizer, epochs: int, steps: int) -> tuple[Any, str] | None:
+    """(schedule, "epoch" or "step")"""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return chosen("a schedule", given, optim.SCHEDULES)(optimizer, epochs, steps)
+    schedule, unit = given if isinstance(given, tuple) else (given, "epoch")
+    if not hasattr(schedule, "step") or unit not in ("epoch", "step"):
+        raise TypeError(f'fit: expected a schedule or (schedule, "epoch" or "step"), found {given!r:.80}')
+    if isinstance(schedule, optim.ReduceLROnPlateau) and (schedule.mode != "min" or unit == "step"):
+        raise ValueError(
+            "fit: expected a ReduceLROnPlateau for the loss of each epoch, of which less is better, found "
+            f"mode={schedule.mode!r}, after each {unit}; for another figure step it in a callback"
+        )
+    return schedule, unit
+
+
+def check_length(schedule: optim.OneCycleLR, steps: int) -> None:
+    left = schedule.left or 0
+    if left < steps:
+        raise ValueError(
+            f"fit: expected a OneCycleLR of at least the {steps} steps of this run, found {left} left of it"
+        )
+
+
+def config_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config as JSON has it, NumPy's numbers among it too. TypeError for what JSON cannot hold."""
+    try:
+        config: dict[str, Any] = json.loads(json.dumps(dict(given or {}), default=lambda x: x.item()))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TypeError(f"fit: expected a config that JSON can hold, found one that it cannot ({error})") from error
+    return config
