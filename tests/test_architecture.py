@@ -18,9 +18,10 @@ FLOORS = [
     ["tensor", "jit", "cache", "kernel_cache", "linking", "random", "files"],
     ["ops", "data", "metrics", "graph"],
     ["nn", "init", "optim", "gradcheck", "models", "checkpoint"],
-    ["compiler", "pictures", "machine", "terminal", "history", "observe"],
+    ["compiler", "pictures", "machine", "terminal", "history", "observe", "sums"],
     ["divergence", "evaluation", "run", "warmup"],
-    ["train", "callbacks"],
+    ["arguments", "callbacks"],
+    ["train"],
     ["explanation", "overview", "watch", "search", "report", "sklearn"],  # studies: each on the public API alone
     ["bench"],
     ["commands"],
