@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minidl import ops
 from minidl.nn.module import Module
+from minidl.ops.inputs import number
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -18,7 +19,7 @@ class LeakyReLU(Module):
     """`ops.leaky_relu`"""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = number(negative_slope, "negative_slope")
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.leaky_relu(x, self.negative_slope)
@@ -31,7 +32,7 @@ class ELU(Module):
     """`ops.elu`"""
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+        self.alpha = number(alpha, "alpha")
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.elu(x, self.alpha)
@@ -64,7 +65,7 @@ class Softplus(Module):
     """`ops.softplus`"""
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta, self.threshold = beta, threshold
+        self.beta, self.threshold = number(beta, "beta"), number(threshold, "threshold")
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.softplus(x, self.beta, self.threshold)

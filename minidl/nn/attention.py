@@ -106,7 +106,8 @@ class MultiheadAttention(Module):
         if need_weights or dropping:
             scores = ops.matmul(q * (1 / math.sqrt(width)), ops.swapaxes(k, -1, -2))
             if mask is not None:
-                scores = scores + (mask if mask.dtype != bool else _added(~mask.data, scores.dtype))
+                hidden = _added(~mask.data, scores.dtype) if mask.dtype == bool else ops.astype(mask, scores.dtype)
+                scores = scores + hidden
             weights = ops.dropout(ops.softmax(scores), self.dropout, self.training, self.generator)
             y = ops.matmul(weights, v)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl import ops
 from minidl.nn.module import Module, check_layer
+from minidl.ops.inputs import number
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -37,7 +38,8 @@ class _BatchNorm(_Normalisation):
         dtype: Any = np.float32,
     ) -> None:
         check_layer(type(self).__name__, dtype, num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features, self.eps = num_features, number(eps, "eps")
+        self.momentum = None if momentum is None else number(momentum, "momentum")
         self._affine(num_features, dtype, affine, affine)
         self.running_mean = np.zeros(num_features, dtype) if track_running_stats else None
         self.running_var = np.ones(num_features, dtype) if track_running_stats else None
@@ -93,7 +95,7 @@ class LayerNorm(_Normalisation):
         several = isinstance(normalized_shape, list | tuple)
         self.normalized_shape = tuple(normalized_shape) if several else (normalized_shape,)
         check_layer("LayerNorm", dtype, **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
-        self.eps = eps
+        self.eps = number(eps, "eps")
         self._affine(self.normalized_shape, dtype, elementwise_affine, elementwise_affine and bias)
 
     def forward(self, x: ArrayLike) -> Tensor:
@@ -112,7 +114,7 @@ class GroupNorm(_Normalisation):
         check_layer("GroupNorm", dtype, num_groups=num_groups, num_channels=num_channels)
         if math.gcd(num_groups, num_channels) != num_groups:
             raise ValueError(f"GroupNorm: expected num_groups to divide {num_channels} channels, found {num_groups}")
-        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, number(eps, "eps")
         self._affine(num_channels, dtype, affine, affine)
 
     def forward(self, x: ArrayLike) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
-from minidl.ops.inputs import floating, kernel_array
+from minidl.ops.inputs import floating, kernel_array, number
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 
@@ -53,8 +53,8 @@ def relu(x: ArrayLike) -> Result:
 @op
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Result:
     """y = x where x > 0, else s·x, s the negative slope.   dL/dx = dL/dy, or s·dL/dy where x ≤ 0      x: float"""
-    x = floating(x)
-    below = negative_slope * x if negative_slope else 0  # of −∞ too
+    x, negative_slope = floating(x), number(negative_slope, "negative_slope")
+    below = negative_slope * x if hasattr(negative_slope, "recorder") or negative_slope else 0  # of −∞ too
     return np.where(x <= 0, below, x), (lambda dy: np.where(x <= 0, negative_slope * dy, dy),)
 
 
@@ -64,7 +64,7 @@ def elu(x: ArrayLike, alpha: float = 1.0) -> Result:
 
     Clevert et al. 2016, eq. 15.
     """
-    x = floating(x)
+    x, alpha = floating(x), number(alpha, "alpha")
     below = np.minimum(x, 0)
     y = np.where(x <= 0, alpha * np.expm1(below), x)
     return y, (lambda dy: np.where(x <= 0, dy * (alpha * np.exp(below)), dy),)  # y + α would cancel
@@ -92,7 +92,7 @@ def silu(x: ArrayLike) -> Result:
 @op
 def softplus(x: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> Result:
     """y = ln(1 + e^βx) / β, and x itself where βx > threshold.   dL/dx = dL/dy · σ(βx), there dL/dy      x: float"""
-    x = floating(x)
+    x, beta, threshold = floating(x), number(beta, "beta"), number(threshold, "threshold")
     z = beta * x
     e = np.exp(-np.abs(z))
     linear = z > threshold

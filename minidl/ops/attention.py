@@ -15,7 +15,7 @@ import numpy as np
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
-from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.inputs import floating, kernel_array, number, one_dtype
 from minidl.ops.joint import joint
 from minidl.ops.linalg import ROWS, WIDTH, block_terms, matmul_tile, product, worth_threads
 from minidl.tensor import Array, ArrayLike, as_array, op
@@ -273,7 +273,7 @@ def scaled_dot_product_attention(
         raise ValueError("expected attn_mask or is_causal, found both")
     dtype = one_dtype(q, k, v)
     (queries, size), (keys, values) = q.shape[-2:], v.shape[-2:]
-    factor = float(scale) if scale is not None else 1 / math.sqrt(size) if size else 0.0
+    factor = float(number(scale, "scale")) if scale is not None else 1 / math.sqrt(size) if size else 0.0
     bias = _bias(attn_mask, (*batch, queries, keys), dtype)
     count = math.prod(batch)
 

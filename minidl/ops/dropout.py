@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating
+from minidl.ops.inputs import floating, number
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike, op
 
@@ -21,6 +21,7 @@ def _dropped(
     x: Array, shape: tuple[int, ...], p: float, training: bool, generator: np.random.Generator | None
 ) -> Result:
     """x times a mask of this shape, which broadcasts."""
+    p = number(p, "p")
     if not 0 <= p <= 1:
         raise ValueError(f"expected a probability p from 0 to 1, found {p}")
     if not training or p == 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.ops.inputs import floating
+from minidl.ops.inputs import floating, number
 from minidl.tensor import FLOATS, Array, ArrayLike, Gradient, as_array, op
 
 Result = tuple[Array, tuple[Gradient | None, ...]]
@@ -199,6 +199,7 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
     """y = min(max(x, lo), hi), a bound of None being none.   dL/dx = dL/dy · [lo ≤ x ≤ hi]      bounds: constants"""
     if min is None and max is None:
         raise ValueError("expected min or max, found neither")
+    min, max = (b if b is None or np.ndim(b) else number(b, "a bound") for b in (min, max))
 
     def gradient(dy: Array) -> Array:
         inside: Any = True

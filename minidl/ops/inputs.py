@@ -64,6 +64,19 @@ def require(holds: Any, expected: str, found: Callable[..., str], *arguments: An
         raise ValueError(f"{expected}, {found(*arguments)}")
 
 
+def number(value: Any, name: str) -> Any:
+    """An option as a Python number, which does not widen float32 as a NumPy scalar or 0-d array would.
+
+    TypeError for anything else. A number of a compiled step stays as it is.
+    """
+    if type(value) in (float, int) or hasattr(value, "recorder"):
+        return value
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "biuf":
+        raise TypeError(f"expected a number for {name}, found {value!r:.100}")
+    return array.item()
+
+
 def weighted(weight: Array, x: Array) -> Array:
     """weight·x, where a weight of 0 takes away infinity too: the limit of 0·x. NaN stays."""
     return np.where(np.equal(weight, 0) & ~np.isnan(x), 0, weight * x)

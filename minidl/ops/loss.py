@@ -12,7 +12,7 @@ import numpy as np
 from minidl.jit import kernel
 from minidl.ops.counting import empty_divisor, note
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, kernel_array, own_indices, reduced, require, weighted
+from minidl.ops.inputs import check_reduction, floating, kernel_array, number, own_indices, reduced, require, weighted
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 # -------------------------------------------------------------------------------- class labels
@@ -148,6 +148,7 @@ def softmax_cross_entropy(
     """
     logits = floating(logits, "logits")
     z, shape, again = _rows(logits, "logits")
+    label_smoothing = number(label_smoothing, "label_smoothing")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, found {label_smoothing}")
     check_reduction(reduction, logits.shape)
@@ -297,6 +298,7 @@ def huber(input: ArrayLike, target: ArrayLike, reduction: str = "mean", delta: f
 
     Shapes as for `mse`; δ > 0. Huber 1964.
     """
+    delta = number(delta, "delta")
     if not delta > 0:
         raise ValueError(f"expected delta > 0, found {delta}")
     x, t = _pair(input, target)

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array, one_dtype
+from minidl.ops.inputs import floating, kernel_array, number, one_dtype
 from minidl.ops.joint import joint
 from minidl.ops.sums import LANES, centred_sums
 from minidl.ops.wide import is_extreme, wide_factor, wide_moments, wide_standardised
@@ -209,7 +209,7 @@ def batch_norm(
     variance there unbiased. Otherwise μ and σ² are the running ones, and dL/dx = γ·dL/dy/√(σ² + ε).
     ValueError: one value per channel to take a variance of; arrays of another shape than (C,).
     """
-    x = floating(x)
+    x, momentum, eps = floating(x), number(momentum, "momentum"), number(eps, "eps")
     if x.ndim < 2:
         raise ValueError(f"expected x (N, C, …), found shape {x.shape}")
     channels = x.shape[1]
@@ -270,7 +270,7 @@ def layer_norm(
     g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ, bias β of
     normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
     """
-    x = floating(x)
+    x, eps = floating(x), number(eps, "eps")
     shape = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape or 0 in shape:
         raise ValueError(f"expected x (…, *{shape}) with elements, found shape {x.shape}")
@@ -294,7 +294,7 @@ def group_norm(
     g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy. x (N, C, …): float; weight γ and bias β (C,) or None.
     ValueError: num_groups does not divide C; no elements in a group.
     """
-    x = floating(x)
+    x, eps = floating(x), number(eps, "eps")
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"expected x (N, C, …) with C a multiple of {num_groups} groups, found shape {x.shape}")
     width = math.prod(x.shape[1:]) // num_groups
