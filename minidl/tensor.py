@@ -165,7 +165,8 @@ class Tensor(Operators):
 
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
     """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
-    x = x if hasattr(x, "__array_function__") else SEAM.array(np.asarray(x, dtype))
+    if type(x) is not np.ndarray:
+        x = np.asarray(x, like=x) if hasattr(x, "__array_function__") else SEAM.array(np.asarray(x, dtype))
     return x if dtype is None or x.dtype == dtype else x.astype(dtype)  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.numbers import Number
 from minidl.compiler.recorder import Recorder
 from minidl.compiler.traced import Traced
 
@@ -74,7 +75,7 @@ def _is_default(key: str, value: Any, signature: inspect.Signature) -> bool:
 
 def check_out(r: Recorder, name: str, out: Any) -> None:
     """CompileError unless `out` is an array of the step."""
-    if not isinstance(out, Traced):
+    if not isinstance(out, Traced) or out.memory.kind in ("input", "constant"):
         raise r.error(f"calls {name} with an out= that is not made in the step", "make it by np.empty_like(…, like=…)")
 
 
@@ -104,7 +105,7 @@ def in_order(r: Recorder, order: Any) -> None:
 
 def traced(r: Recorder, x: Any) -> Traced:
     """`x` as a Traced array, constants too."""
-    if isinstance(x, Traced):
-        return x
-    value = r.operand(x)
+    value = x if isinstance(x, Traced) else r.operand(x)
+    if type(value) is Number:
+        value = value.astype(value.dtype)
     return value if isinstance(value, Traced) else FUNCTIONS["full"](r, (), value)

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.compiler import ufuncs
 from minidl.compiler.binding import FUNCTIONS, check_out, in_order, known, plain, traced
+from minidl.compiler.numbers import kind
 from minidl.compiler.recorder import Recorder
 from minidl.compiler.traced import Traced
 
@@ -115,11 +116,9 @@ FUNCTIONS["asanyarray"] = asarray
 def where(r: Recorder, condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None or y is None:
         raise r.error("calls np.where with a condition alone", "its result's shape depends on values; use ops.where")
-    kinds = [v if type(v) in (int, float, bool) else traced(r, v) for v in (x, y)]
-    weak = [type(v) if not isinstance(v, Traced) else v.dtype for v in kinds]
-    dtype = np.dtype(bool) if weak == [bool, bool] else np.add.resolve_dtypes((weak[0], weak[1], None))[0]
-    if all(d == np.dtype(bool) or d is bool for d in weak):
-        dtype = np.dtype(bool)
+    weak = [kind(r.operand(v)) for v in (x, y)]
+    both = all(d == np.dtype(bool) for d in weak)
+    dtype = np.dtype(bool) if both else np.add.resolve_dtypes((weak[0], weak[1], None))[0]
     return r.map("where", (condition, x, y), dtype, [np.dtype(bool), dtype, dtype], "np.where({}, {}, {})")
 
 

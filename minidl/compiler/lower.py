@@ -16,6 +16,7 @@ import numpy as np
 from minidl.compiler import reductions
 from minidl.compiler.native import Calls
 from minidl.compiler.notation import BOOL, c_strides, cast, coalesce, literal, place
+from minidl.compiler.numbers import Number
 from minidl.compiler.numpy_loops import name_of
 from minidl.compiler.plan import Plan, spread
 from minidl.compiler.recorder import Reference
@@ -231,8 +232,10 @@ class Lower:
             name = node.function.__name__ + (f"_{like + 1}" if like else "")
             self.calls[name] = entry
         args = ", ".join(self.argument(o) for o in node.operands)
-        result = f"{self.plan.scalar(node.result.memory)} = " if node.result is not None else ""
-        self.put(f"{result}{name}({args})")
+        if node.result is None:
+            self.put(f"{name}({args})")
+        else:
+            self.put(f"{self.plan.scalar(node.result.memory)} = {cast(f'{name}({args})', node.result.dtype)}")
 
     def kind(self, o: Any) -> Any:
         """What a kernel is handed here, as in a `native.Signature`."""
@@ -240,7 +243,7 @@ class Lower:
             return o.generator
         if not isinstance(o, Traced):
             return np.asarray(o).dtype
-        if o.memory.number or (o.ndim == 0 and self.plan.scalar(o.memory)):
+        if type(o) is Number or o.memory.number or (o.ndim == 0 and self.plan.scalar(o.memory)):
             return o.dtype
         return o.dtype, o.ndim
 
@@ -255,6 +258,8 @@ class Lower:
         if o.ndim == 0 and scalar:
             return scalar
         offset, _ = layout(o)
+        if type(o) is Number:
+            return f"{o.memory.name}[{offset}]"
         flat = o.memory.name
         if offset or o.size != o.memory.array.size:
             flat = f"{flat}[{offset}:{offset + o.size}]"

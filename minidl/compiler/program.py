@@ -244,7 +244,8 @@ class Program:
         """The same call, by the readable source."""
         made = self.made
         state = {m.name: m.source.get() for m in self.text.state}
-        given = [a.reshape(m.array.shape) for a, m in zip(arrays, self.inputs, strict=True)]
+        given: list[Any] = [a.reshape(x.shape) for a, x in zip(arrays, made.inputs, strict=True)]
+        given = [a.item() if getattr(x, "python", None) else a for a, x in zip(given, made.inputs, strict=True)]
         values = dict(
             zip(map(id, made.all_outputs), self.text.function()(*given, *self.generators, **state), strict=True)
         )

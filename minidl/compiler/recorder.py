@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler import returned
 from minidl.compiler.constants import Constants
 from minidl.compiler.draws import Draws, normal_draw, uniform_draw
 from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
@@ -236,13 +237,14 @@ class Recorder(Constants):
         found: Any = _places(offset, x.shape[len(parts) :], strides[len(parts) :])
         for p, size, stride in zip(parts, x.shape, strides, strict=False):
             if isinstance(p, Traced):
+                p = Traced(self, p.value, p.memory)
                 self.require(
                     ((p >= -size) & (p < size)).all(), f"expected indices within an axis of {size}", kind="IndexError"
                 )
                 p = p + np.where(p < 0, size, 0)
             else:
                 p = np.arange(size)[np.asarray(p)]
-            found = found + (p * stride).reshape(*p.shape, *(1,) * (x.ndim - len(parts)))
+            found = found + (p * stride).reshape((*p.shape, *(1,) * (x.ndim - len(parts))))
         return found
 
     def whole(self, memory: Memory) -> Traced:
@@ -303,18 +305,15 @@ class Recorder(Constants):
         node.options["threads"] = kernel.parallel is not None and bool(
             kernel.parallel(*(a.value if isinstance(a, Traced) else a for a in args))
         )
-        returns = kernel.py_func.__annotations__.get("return")
-        if not writes and returns in (None, "None"):
+        dtype = returned.dtype_of(self, kernel)
+        if not writes and dtype is None:
             raise self.error(
                 f"lets {kernel.__name__} write into a plain array", "make it with np.empty(shape, dtype, like=an input)"
             )
-        if returns not in (None, "None"):
-            node.result = self.buffer(
-                (), {"bool": bool, "int": np.int64, "float": np.float64}[returns], kernel.__name__
-            )
-            return self.add(node)
+        if dtype is not None:
+            node.result = self.buffer((), dtype, kernel.__name__)
         self.add(node)
-        return None
+        return returned.as_python(node.result)
 
     def uniform(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
         """float32 from U[0, 1), drawn in each call of the step."""

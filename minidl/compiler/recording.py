@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.numbers import Number
 from minidl.compiler.plan import live_nodes
 from minidl.compiler.recorder import Recorder
 from minidl.compiler.state import Attribute, Binding, Slot, State
@@ -136,6 +137,8 @@ class Recording(Interceptor):
     # ------------------------------------------------------------------------------- what it left
 
     def _results(self, x: Any) -> Any:
+        if type(x) is Number and x.python:
+            float(x)  # Python gets it as its own number
         if isinstance(x, Tensor | Traced | np.ndarray):
             data = x.data if isinstance(x, Tensor) else x
             data = data if isinstance(data, Traced) else self.recorder.constant(np.asarray(data))
@@ -205,6 +208,10 @@ def rebuilt(form: Any, values: list[Any], used: list[Any]) -> Any:
     if form in ("tensor", "array"):
         used.append(value := values[len(used)])
         return Tensor(value) if form == "tensor" else value
+    if form[0] == "number":
+        array = values[len(used)]
+        used.append(number := Number(array.recorder, array.value, array.memory, form[1], frozenset([form[2]])))
+        return number
     if form[0] == "value":
         return form[2]
     if form[0] == "dict":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
 import warnings
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.numbers import LARGEST, NumberNeeded
 from minidl.compiler.program import Outdated, Program, record
 from minidl.compiler.recording import Recording
 from minidl.compiler.state import State
@@ -44,6 +46,7 @@ class Step:
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._states: list[State] = []  # what the function could get at, as programs were recorded
         self._rebound: set[Any] = set()  # what recordings have changed in Python
+        self._needed: dict[Any, frozenset[int]] = {}  # of the numbers among the arguments: whose values Python needs
         self._latest: Program | None = None
         self._eager = False
         self._epoch: Any = None
@@ -174,7 +177,10 @@ class Step:
 
     def _program(self, args: Any, kwargs: Any) -> tuple[Program, list[Any]]:
         arrays: list[Any] = []
-        form = _flatten((args, kwargs), arrays)
+        call = _flatten((args, kwargs), arrays)
+        if needed := self._needed.get(call):
+            arrays = []
+        form = _flatten((args, kwargs), arrays, needed) if needed else call
         state = self._current_state()
         key = (form, *[(a.shape, a.dtype) for a in arrays], state, state.gradients())
         if key not in self._programs:
@@ -182,7 +188,15 @@ class Step:
         program = self._programs.get(key)
         if program is None:
             began = time.perf_counter()
-            program, depends = record(self.function, state, form, arrays)
+            try:
+                program, depends = record(self.function, state, form, arrays)
+            except Exception as error:
+                numbers = _numbers(call) - (needed or frozenset())
+                if not numbers:
+                    raise
+                which = error.which if isinstance(error, NumberNeeded) else numbers  # or let Python have them all
+                self._needed[call] = which | (needed or frozenset())
+                return self._program(args, kwargs)
             key = (*key[:-1], state.gradients() if depends else None)
             self.stats["recorded"] += 1
             recorded = time.perf_counter()
@@ -202,8 +216,12 @@ class Step:
         return program, [a if a.ndim else a.reshape(1) for a in arrays]
 
 
-def _flatten(x: Any, arrays: list[Any]) -> Any:
-    """The form of nested arguments, hashable, with their arrays taken out into the list."""
+def _flatten(x: Any, arrays: list[Any], needed: frozenset[int] = frozenset(), count: Any = None) -> Any:
+    """The form of nested arguments, hashable, with their arrays taken out into the list, and their numbers too.
+
+    needed   those of the numbers whose values belong to the form
+    """
+    count = itertools.count() if count is None else count
     if isinstance(x, Tensor):
         if x.requires_grad:
             raise CompileError("compile: expected arrays as arguments, found a Tensor that requires a gradient")
@@ -213,12 +231,31 @@ def _flatten(x: Any, arrays: list[Any]) -> Any:
         arrays.append(_normal(x))
         return "array"
     if isinstance(x, tuple | list):
-        return (type(x).__name__, *(_flatten(v, arrays) for v in x))
+        return (type(x).__name__, *(_flatten(v, arrays, needed, count) for v in x))
     if isinstance(x, dict):
-        return ("dict", *((k, _flatten(v, arrays)) for k, v in x.items()))
+        return ("dict", *((k, _flatten(v, arrays, needed, count)) for k, v in x.items()))
+    if (
+        type(x) is float
+        or (type(x) is int and abs(x) < LARGEST)
+        or (isinstance(x, np.number) and x.dtype.kind in "iuf")
+    ):
+        n = next(count)
+        if n in needed:
+            return ("value", type(x), x, repr(x))  # which tells 0 from −0
+        arrays.append(np.asarray(x))
+        return ("number", type(x) if type(x) in (int, float) else None, n)
     if isinstance(x, bool | int | float | str | np.generic) or x is None:
         return ("value", type(x), x)
     raise CompileError(f"compile: expected arrays and numbers as arguments, found {type(x).__name__}")
+
+
+def _numbers(form: Any) -> frozenset[int]:
+    """The numbers in the form of a call."""
+    if not isinstance(form, tuple):
+        return frozenset()
+    if form and form[0] == "number":
+        return frozenset([form[2]])
+    return frozenset().union(*map(_numbers, form))
 
 
 def _normal(a: Any) -> Any:

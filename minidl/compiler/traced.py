@@ -319,8 +319,8 @@ def _tuple(shape: Any) -> str:
 def _is_basic(index: Any) -> bool:
     """Is this an index of integers, slices, None and … alone, which gives a view?"""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or (isinstance(p, slice | int | np.integer) and not isinstance(p, bool))
-               for p in parts)  # fmt: skip
+    whole, others = (slice, int, np.integer), (bool, Traced)
+    return all(p is None or p is Ellipsis or (isinstance(p, whole) and not isinstance(p, others)) for p in parts)
 
 
 def _index(index: Any) -> str:

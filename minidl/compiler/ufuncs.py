@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.compiler.numbers import Number, kind
 from minidl.compiler.numpy_loops import FUSED, has_loop
 from minidl.compiler.recorder import Recorder
 from minidl.compiler.traced import SYMBOLS, Traced
@@ -15,14 +16,19 @@ from minidl.compiler.traced import SYMBOLS, Traced
 def ufunc(r: Recorder, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None, casting: Any = "same_kind") -> Any:
     """What NumPy's ufunc makes of these, in NumPy's dtypes: by NumPy's own loop where rounding may differ."""
     values = [r.operand(x) for x in inputs]
-    kinds = [type(x) if type(x) in (int, float) else np.dtype(bool) if type(x) is bool else x.dtype for x in values]
+    kinds = [kind(x) for x in values]
+    if all(isinstance(k, type) for k in kinds):  # of Python's ints alone NumPy would make objects
+        kinds = list(map(np.dtype, kinds))
     if ufunc.signature is not None:
         raise r.error(f"calls np.{ufunc.__name__}", f"use minidl.ops.{ufunc.__name__}, which can be compiled")
     asked: Any = {} if dtype is None else {"signature": (None,) * ufunc.nin + (np.dtype(dtype),)}
     types = ufunc.resolve_dtypes((*kinds, None), casting=casting, **asked)
+    types = _wide_enough(ufunc, values, types)
     name = {"absolute": "abs", "true_divide": "divide"}.get(ufunc.__name__, ufunc.__name__)
     if dtype is not None:
         template = f"np.{name}({', '.join(['{}'] * ufunc.nin)}, dtype=np.{types[-1].name}, casting={casting!r})"
+    elif name == "abs" and kind(values[0]) in (int, float):
+        template = "abs({})"
     elif name in SYMBOLS:
         template = f"{{}} {SYMBOLS[name]} {{}}"
     elif name == "negative":
@@ -41,6 +47,21 @@ def ufunc(r: Recorder, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None
         v.astype(t) if isinstance(v, Traced) and v.dtype != t else v for v, t in zip(values, types[:-1], strict=True)
     ]
     return r.map(name, values, types[-1], types[:-1], template, numpy=True)
+
+
+def _wide_enough(ufunc: np.ufunc, values: list[Any], types: Any) -> Any:
+    """The dtypes, in which Python's ints have room. OverflowError as in NumPy, which compares any two ints, however."""
+    for v, t in zip(values, types, strict=False):
+        if type(v) is Number and v.python is int and t.kind in "iu" and t != np.int64:
+            v.item()  # whether it fits depends on its value
+        if type(v) is int and t.kind in "iu":
+            try:
+                t.type(v)
+            except OverflowError:
+                if types[-1].kind != "b":
+                    raise
+                return (np.dtype(np.int64),) * ufunc.nin + types[-1:]
+    return types
 
 
 def _all(holds: Any) -> Any:
