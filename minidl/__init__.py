@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from minidl import data, nn, ops, optim
+from minidl import data, jit, nn, ops, optim, random
 from minidl.gradcheck import gradcheck
 from minidl.jit import get_num_threads, kernel, set_num_threads
 from minidl.random import manual_seed
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 # Imported when they are first asked for: few programs ask for all of them.
 _NAMES = {"CompileError": "compiler", "compile": "compiler", "explain": "explanation", "summary": "overview"}
-_MODULES = ("callbacks", "checkpoint", "metrics", "models", "search", "train", "watch")
+_MODULES = ("callbacks", "checkpoint", "metrics", "models", "report", "search", "sklearn", "train", "warmup", "watch")
 
 __all__ = [
     "CompileError",
@@ -25,6 +25,7 @@ __all__ = [
     "explain",
     "get_num_threads",
     "gradcheck",
+    "jit",
     "kernel",
     "manual_seed",
     "metrics",
@@ -34,10 +35,14 @@ __all__ = [
     "op",
     "ops",
     "optim",
+    "random",
+    "report",
     "search",
     "set_num_threads",
+    "sklearn",
     "summary",
     "train",
+    "warmup",
     "watch",
 ]
 
@@ -48,3 +53,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"minidl.{name}")
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

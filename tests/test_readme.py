@@ -1,0 +1,94 @@
+"""What the README writes is there, under the names it has, and its Python runs."""
+
+import contextlib
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import data
+from minidl.jit import interpreted
+
+README = (Path(minidl.__file__).parent.parent / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+EXTRAS = {"sklearn": "sklearn"}  # parts that take another package
+
+
+def test_public_names_are_the_same_everywhere():
+    public = {name for name in dir(minidl) if not name.startswith("_")}
+    assert public == set(minidl.__all__)
+    assert sorted(minidl.__all__) == list(minidl.__all__)
+    in_readme = set(re.findall(r"\bminidl\.([a-zA-Z]\w*)", README))
+    for line in re.findall(r"from minidl import ([\w, ]+)", README):
+        in_readme |= set(line.split(", "))
+    assert in_readme <= public, "the README names what minidl does not have"
+    quoted = set(re.findall(r"`(\w+)`", README))
+    assert public <= in_readme | quoted, "the README says nothing of these"
+    assert {"__version__", "__doc__", "__all__"} <= set(dir(minidl))
+
+
+@pytest.mark.parametrize("name", minidl.__all__)
+def test_every_public_name_is_there(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason="the extra is not installed")
+    found = getattr(minidl, name)
+    assert found.__doc__
+    assert vars(sys.modules["minidl"]).get(name, found) is found
+    with pytest.raises(AttributeError, match="module 'minidl' has no attribute 'nothing'"):
+        minidl.nothing  # noqa: B018
+
+
+def test_every_dotted_name_of_the_readme_is_there():
+    for dotted in set(re.findall(r"\bminidl((?:\.[a-zA-Z]\w*)+)", README)):
+        found = minidl
+        for name in dotted[1:].split("."):
+            if name in EXTRAS:
+                pytest.importorskip(EXTRAS[name], reason="the extra is not installed")
+            found = getattr(found, name)
+
+
+def test_every_path_of_the_readme_is_there():
+    root = Path(minidl.__file__).parent.parent
+    for path in set(re.findall(r"\]\(([^)#:]+)\)", README)):
+        assert (root / path).exists(), path
+
+
+def as_mnist(name):
+    """The built-in digits in place of a download: few of them, in the middle of 28 × 28 pixels."""
+    assert name in ("mnist", "fashion_mnist", "kmnist")
+    made = []
+    for part, count in zip(data.load("digits"), (160, 40), strict=True):
+        x = np.pad(part.x[:count], ((0, 0), (0, 0), (10, 10), (10, 10)))
+        made.append(data.Dataset(x, part.y[:count]))
+    return tuple(made)
+
+
+def substituted(block):
+    """The block with less to do, where that changes nothing of what it shows."""
+    small = {"batch_size=128": "batch_size=32", "range(128)": "range(32)", "epochs=20": "epochs=1", "512": "32"}
+    for large, less in small.items():
+        block = block.replace(large, less)
+    return block
+
+
+@pytest.mark.skipif(interpreted(), reason="a compiled step and a convolutional net take minutes as plain Python")
+def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert len(BLOCKS) == 4
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda name: as_mnist(name) if name != "digits" else load(name))
+    scope = {"__name__": "readme"}
+    with contextlib.ExitStack() as after:
+        ops = importlib.import_module("minidl.tensor").OPS
+        after.callback(ops.pop, "softsign", None)
+        for i, block in enumerate(BLOCKS):
+            exec(compile(substituted(block), f"README.md, block {i + 1}", "exec"), scope)
+    assert "gradients agree" in capsys.readouterr().out
+    assert scope["step"].source
+    assert len(scope["history"].rows) == 1
+    assert {p.name for p in tmp_path.iterdir()} >= {"curves.png", "run.safetensors"}
