@@ -25,14 +25,18 @@ x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.3, random_
 
 # The same parameters, the same place: minidl's net and scikit-learn's.
 for kind in (MinidlClassifier, MLPClassifier):
-    model = make_pipeline(StandardScaler(), kind((64,), max_iter=8 if quick else 30, learning_rate_init=3e-3, random_state=0))
+    model = make_pipeline(
+        StandardScaler(), kind((64,), max_iter=8 if quick else 30, learning_rate_init=3e-3, random_state=0)
+    )
     model.fit(x_train[:100], y_train[:100])  # loads what is to be loaded
     start = time.perf_counter()
     accuracy = model.fit(x_train, y_train).score(x_test, y_test)
     print(f"{kind.__name__:17} test accuracy {accuracy:.1%}   {time.perf_counter() - start:.2f} s")
 
 # A search over its parameters, in two processes.
-model = make_pipeline(StandardScaler(), MinidlClassifier(max_iter=4 if quick else 15, learning_rate_init=3e-3, random_state=0))
+model = make_pipeline(
+    StandardScaler(), MinidlClassifier(max_iter=4 if quick else 15, learning_rate_init=3e-3, random_state=0)
+)
 grid = {"minidlclassifier__hidden_layer_sizes": [(8,), (64,)], "minidlclassifier__alpha": [1e-4, 1.0]}
 search = GridSearchCV(model, grid, cv=3, n_jobs=1 if quick else 2).fit(x_train, y_train)
 print(f"grid search       test accuracy {search.score(x_test, y_test):.1%}   {search.best_params_}")

@@ -3,12 +3,16 @@
 MINIDL_EXAMPLES=10 pytest      searches ten times as many examples, at random: other ones in each run
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import hypothesis
 import pytest
 
 import minidl
+from minidl.cache import private_directory
 
 TIMES = int(os.environ.get("MINIDL_EXAMPLES", "0"))
 
@@ -20,6 +24,12 @@ hypothesis.settings.register_profile(
     print_blob=True,  # with which a failure is seen again
 )
 hypothesis.settings.load_profile("minidl")
+
+try:
+    private_directory("kernels")
+except OSError:  # as where the home is read-only: one for this run, which worker processes inherit
+    os.environ["MINIDL_CACHE"] = tempfile.mkdtemp(prefix="minidl-")
+    atexit.register(shutil.rmtree, os.environ["MINIDL_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

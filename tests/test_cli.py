@@ -218,7 +218,7 @@ def test_help_does_not_wait_for_numba():
         "import sys; from minidl.cli import main; assert main(['train', '--help']) == 0; "
         "sys.exit(bool({'numba', 'safetensors', 'tqdm', 'PIL'} & sys.modules.keys()))"
     )
-    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, capture_output=True, timeout=300)
 
 
 def test_an_output_that_cannot_be_written_is_told_before_training(tmp_path):
@@ -319,7 +319,7 @@ def test_ctrl_c_keeps_the_model_of_the_last_whole_epoch(tmp_path):
         for _ in range(3):  # the head and two epochs
             process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "interrupted; " in err

@@ -344,7 +344,7 @@ print(json.dumps(digest.hexdigest()))
 def test_number_of_threads_changes_nothing() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1])}
     found = [
-        json.loads(subprocess.check_output([sys.executable, "-c", PROGRAM, n], env=environment, timeout=120))
+        json.loads(subprocess.check_output([sys.executable, "-c", PROGRAM, n], env=environment, timeout=300))
         for n in ("1", "2")
     ]
     assert found[0] == found[1]

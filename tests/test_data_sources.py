@@ -218,6 +218,21 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return give
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Wait so many seconds (`TIMEOUT` or `DEADLINE`) for this mirror. Others have as long as a busy machine takes."""
+    download = sources._download
+
+    def wait(limit: str, seconds: float, mirror: Mirror) -> None:
+        def limited(url: str) -> bytes:
+            monkeypatch.setattr(sources, limit, seconds if url.startswith(mirror.url) else 300.0)
+            return download(url)
+
+        monkeypatch.setattr(sources, "_download", limited)
+
+    return wait
+
+
 def put(directory: Path, suffix: str, plain: dict[str, bytes] = PLAIN) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for file, data in plain.items():
@@ -514,36 +529,34 @@ def hang(mirror: Mirror, before: bool) -> Answer:
 
 @pytest.mark.parametrize("before", [True, False], ids=["at-once", "half-way"])
 def test_a_mirror_that_hangs(
-    given: Callable, mirror: Mirror, second: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+    given: Callable, impatient: Callable, mirror: Mirror, second: Mirror, cache: Path, before: bool
 ) -> None:
-    monkeypatch.setattr(sources, "TIMEOUT", 0.3)
+    impatient("TIMEOUT", 0.3, mirror)
     mirror.answer = hang(mirror, before)
     given(mirror)
     start = time.monotonic()
     with pytest.raises(DataUnavailable, match=r"(?i)timed out|timeout"):
         load("mnist")
-    assert 0.25 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.25
     assert kept(cache) == []
     given(mirror, second)
     mirror.files = {FILES[0]: b"?" * 100}  # hangs for the first file only
     assert is_the_small_set(load("mnist"))
 
 
-def test_a_mirror_that_drips(
-    given: Callable, mirror: Mirror, second: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mirror_that_drips(given: Callable, impatient: Callable, mirror: Mirror, second: Mirror, cache: Path) -> None:
     """A byte now and then keeps it within TIMEOUT for ever: DEADLINE ends that."""
 
     def drip(handler: http.server.BaseHTTPRequestHandler, data: bytes) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        for byte in data[:100]:  # 5 s, and then it hangs up
+        for _ in range(600):  # 30 s, and then it hangs up
             if mirror.closing.wait(0.05):
                 return
-            handler.wfile.write(bytes([byte]))
+            handler.wfile.write(b"?")
 
-    monkeypatch.setattr(sources, "DEADLINE", 0.4)
+    impatient("DEADLINE", 0.4, mirror)
     mirror.answer = drip
     mirror.files = {FILES[0]: PACKED[FILES[0]]}
     given(mirror, second)
@@ -552,7 +565,7 @@ def test_a_mirror_that_drips(
     assert time.monotonic() - start > 0.35
     cache.joinpath(f"{FILES[0]}.gz").unlink()
     given(mirror)
-    with pytest.raises(DataUnavailable, match=r"expected the file within 0.4 s, found \d{1,2} bytes"):
+    with pytest.raises(DataUnavailable, match=r"expected the file within 0.4 s, found \d+ bytes"):
         load("mnist")
     assert f"{FILES[0]}.gz" not in kept(cache)
 

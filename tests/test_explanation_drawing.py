@@ -249,9 +249,10 @@ def test_the_example_program(tmp_path):
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(program.parent.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONIOENCODING": "utf-8",
     }
     command = [sys.executable, str(program), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "Checked: all 8 gradients agree with finite differences." in done.stdout
     assert "without accumulation it would be" in done.stdout

@@ -36,7 +36,9 @@ def fresh(tmp_path: Path) -> dict:
     """What `import minidl` did in a process of its own, with a home and a cache that do not exist yet."""
     env = {**os.environ, "PYTHONPATH": str(Path(minidl.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
     env |= {"MINIDL_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
-    run = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return json.loads(run.stdout)

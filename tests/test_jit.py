@@ -30,7 +30,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no f
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
 
 
-def python(code: str, timeout: float = 120, **env: str | None) -> Any:
+def python(code: str, timeout: float = 300, **env: str | None) -> Any:
     """Run this in a fresh process; what its last line prints, from JSON."""
     variables = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1]), **env}
     run = subprocess.run(

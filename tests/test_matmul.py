@@ -353,5 +353,5 @@ def test_nothing_beyond_the_arrays_is_touched():
     """Guard bytes catch writes; a guard page catches reads too, by ending the process."""
     assert ctypes.sizeof(ctypes.c_void_p) == 8
     assert mmap.PAGESIZE >= 4096
-    done = subprocess.run([sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", AT_THE_EDGE], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "untouched\n"), done.stderr
