@@ -9,11 +9,13 @@ from __future__ import annotations
 import dis
 import enum
 import functools
+import operator
 import random
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,48 +33,56 @@ _GONE = KeyError, ValueError, AttributeError, RuntimeError  # a name, a cell's v
 
 
 class Guard:
-    """Looks whether places hold what they held: each a list, a view of a dict, or a function that reads some values."""
+    """Looks whether places hold what they held: lists, views of dicts, and what functions read.
+
+    All in one go and without a line of Python for each: a small step takes no longer than this would.
+    """
 
     def __init__(self) -> None:
         self.views: list[Any] = []
         self.owners: list[Any] = []  # of the views: the list, dict or set
         self.readers: list[Callable[[], Iterable[Any]]] = []
-        self.kept: list[list[Any]] = []  # what was there: an id is no other's while its owner lives
-        self.ids: list[list[int]] = []
-
-    def take(self) -> None:
-        """What is there now is what shall be there."""
-        self.kept = [list(v) for v in self.views] + [list(read()) for read in self.readers]
-        self.ids = [list(map(id, values)) for values in self.kept]
-
-    def holds(self) -> bool:
-        ids = iter(self.ids)
-        try:
-            for view in self.views:
-                if list(map(id, view)) != next(ids):
-                    return False
-            for read in self.readers:
-                if list(map(id, read())) != next(ids):
-                    return False
-        except _GONE:
-            return False
-        return True
 
     def watch(self, owner: Any, *views: Any) -> None:
         self.views += views or (owner,)
         self.owners += [owner] * (len(views) or 1)
 
+    def read(self, get: Callable[[Any], Any], owner: Any) -> None:
+        """Watch what an `attrgetter` or `itemgetter` gets."""
+        self.readers.append(functools.partial(get, owner))
+
+    def take(self) -> None:
+        """What is there now is what shall be there."""
+        self._keep([list(v) for v in self.views], [list(read()) for read in self.readers])
+
+    def take_over(self, other: Guard) -> None:
+        """The same places, looked at later."""
+        self._keep(other.kept, other.found)
+
+    def _keep(self, kept: list[list[Any]], found: list[list[Any]]) -> None:
+        self.kept, self.found = kept, found  # the objects themselves: so none of them gives its place to another
+        self._lengths = list(map(len, kept))
+        self._all = [x for values in (*kept, *found) for x in values]
+
+    def holds(self) -> bool:
+        try:
+            now = chain(chain.from_iterable(self.views), chain.from_iterable([read() for read in self.readers]))
+            return list(map(len, self.views)) == self._lengths and all(map(operator.is_, now, self._all))
+        except _GONE:
+            return False
+
     def accept(self, owner: Any) -> None:
         """The step itself has added to this."""
-        for n, view in enumerate(self.views):
-            if self.owners[n] is owner:
+        for n, (view, other) in enumerate(zip(self.views, self.owners, strict=True)):
+            if other is owner:
                 now = list(view)
-                if list(map(id, now[: len(self.ids[n])])) == self.ids[n] or isinstance(owner, set):
-                    self.kept[n], self.ids[n] = now, list(map(id, now))
+                if all(map(operator.is_, now, self.kept[n])) or isinstance(owner, set):
+                    self.kept[n] = now
+        self._keep(self.kept, self.found)
 
     def signature(self) -> tuple[Any, ...]:
         """What was there, so that equal numbers and texts are equal, and everything else is itself."""
-        return tuple(tuple(map(_sign, values)) for values in self.kept)
+        return tuple(tuple(map(_sign, values)) for values in (*self.kept, *self.found))
 
 
 def _sign(x: Any) -> Any:
@@ -113,10 +123,10 @@ class Reach:
                     to.append((child_name, child))
         cells, tensors = self._cells, [t for t in self.things.values() if isinstance(t, Tensor)]
         self.guard.watch(REPLACED, REPLACED.values())
-        self.guard.readers.append(lambda: [c.cell_contents for c in cells])
-        self.guard.readers.append(lambda: [t.requires_grad for t in tensors])
+        self.guard.readers.append(functools.partial(map, operator.attrgetter("cell_contents"), cells))
+        self.guard.readers.append(functools.partial(map, operator.attrgetter("requires_grad"), tensors))
         for scope, names in self.scopes.values():
-            self.guard.readers.append(functools.partial(_read, scope, sorted(names)))
+            self.guard.read(_items(names), scope)
         self.guard.take()
 
     def above(self, leaves: Iterable[int]) -> set[int]:
@@ -146,7 +156,7 @@ class Reach:
             yield from self._attributes(x)
         elif isinstance(x, dict):
             if id(x) in self._groups:
-                self.guard.readers.append(functools.partial(_options, x))
+                self.guard.read(_items(k for k in x if k != "lr"), x)
             else:
                 self.guard.watch(x, x.keys(), x.values())
             yield from ((str(k), v) for k, v in x.items())
@@ -170,7 +180,7 @@ class Reach:
         yield from self._named(f.__globals__, named, used)
         yield from ((f"default_{i}", d) for i, d in enumerate(f.__defaults__ or ()))
         yield from (f.__kwdefaults__ or {}).items()
-        self.guard.readers.append(lambda: (f.__code__, f.__defaults__, f.__kwdefaults__))
+        self.guard.read(operator.attrgetter("__code__", "__defaults__", "__kwdefaults__"), f)
 
     def _named(self, scope: dict[str, Any], names: Iterable[str], used: frozenset[str]) -> Iterator[tuple[str, Any]]:
         """What a namespace has under these names, and modules in it under the attributes that are `used`."""
@@ -188,7 +198,7 @@ class Reach:
 
     def _optimizer(self, x: Optimizer) -> Iterator[tuple[str, Any]]:
         """Its groups, but not their rates; what it keeps for parameters is looked for at each call."""
-        self.guard.readers.append(lambda: [v for k, v in vars(x).items() if k not in ("state", "defaults")])
+        self.guard.read(_items(k for k in vars(x) if k not in ("state", "defaults")), vars(x))
         self._groups.update(map(id, x.param_groups))
         yield from ((k, v) for k, v in vars(x).items() if k not in ("state", "defaults"))
         for entries in x.state.values():
@@ -203,7 +213,7 @@ class Reach:
             yield from members.items()
         slots = [s for s in slots_of(kind) if hasattr(x, s)]
         if slots:
-            self.guard.readers.append(lambda: [getattr(x, s) for s in slots])
+            self.guard.read(operator.attrgetter(*slots, slots[0]), x)
             yield from ((s, getattr(x, s)) for s in slots)
         for cls in kind.__mro__:
             if not foreign(cls.__module__):
@@ -267,9 +277,7 @@ def names_in(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
     return tuple(names), frozenset(used)
 
 
-def _read(scope: dict[str, Any], names: list[str]) -> list[Any]:
-    return [scope[n] for n in names]
-
-
-def _options(group: dict[str, Any]) -> list[Any]:
-    return [v for k, v in group.items() if k != "lr"]
+def _items(names: Iterable[str]) -> Callable[[Any], Any]:
+    """Gets what is under these names, as a tuple."""
+    found = sorted(names)
+    return operator.itemgetter(*found, *found[:1] * (len(found) == 1)) if found else lambda _: ()

@@ -170,7 +170,7 @@ class Step:
         found = State(self.function)
         for state in self._states:
             if state.signature == found.signature:  # but for numbers that are equal, and not the same object
-                state.reach.guard.kept, state.reach.guard.ids = found.reach.guard.kept, found.reach.guard.ids
+                state.reach.guard.take_over(found.reach.guard)
                 return state
         self._states.append(found)
         return found
