@@ -208,6 +208,8 @@ class Reach:
         kind = type(x)
         if foreign(kind.__module__) and not kind.__module__.startswith("minidl."):
             return
+        if isinstance(x, Module):
+            x._begin()
         if isinstance(members := getattr(x, "__dict__", None), dict):
             self.guard.watch(members, members.values())
             yield from members.items()

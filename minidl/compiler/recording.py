@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from minidl.compiler.draws import Draws
 from minidl.compiler.numbers import Number
 from minidl.compiler.plan import live_nodes
+from minidl.compiler.reach import GENERATORS
 from minidl.compiler.recorder import Recorder
+from minidl.compiler.shadow import Shadows
 from minidl.compiler.state import Attribute, Binding, Slot, State
 from minidl.compiler.traced import CompileError, Traced
 from minidl.jit import Kernel
@@ -223,3 +227,30 @@ def _argument_names(function: Any, count: int) -> list[str]:
     code = getattr(function, "__code__", None)
     names = list(code.co_varnames[: code.co_argcount]) if code is not None else ["x"]
     return [*names, *(f"x{i}" for i in range(count))][:count] if count > len(names) else names[:count]
+
+
+def replay(function: Any, state: State, args: Any, kwargs: Any) -> None:
+    """Run the function as it is, on copies of all that it works on: it raises what a call of it would raise."""
+    draws, stand_ins = Draws(), dict[int, Any]()
+    for thing in state.reach.things.values():
+        if isinstance(thing, Tensor) and thing.is_leaf:
+            made = stand_ins[id(thing)] = Tensor(thing.data.copy(), thing.requires_grad)
+            made.grad = None if thing.grad is None else thing.grad.copy()
+        elif isinstance(thing, np.ndarray):
+            stand_ins[id(thing)] = thing.copy()
+        elif isinstance(thing, GENERATORS):
+            stand_ins[id(thing)] = draws.stand_in(thing)
+    shadows = Shadows(state.reach, stand_ins)
+    for optimizer in state.optimizers.values():
+        kept = {shadows.of(p): copy.deepcopy(entries) for p, entries in optimizer.state.items()}
+        shadows.of(optimizer).state = kept
+    with intercepted(_Drawing(draws)):
+        shadows.of(function)(*copy.deepcopy(args), **copy.deepcopy(kwargs))
+
+
+class _Drawing(Interceptor):
+    def __init__(self, draws: Draws) -> None:
+        self.draws = draws
+
+    def generator(self, default: Any) -> Any:
+        return self.draws.stand_in(default)

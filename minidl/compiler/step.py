@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.compiler.numbers import LARGEST, NumberNeeded
 from minidl.compiler.program import Outdated, Program, record
-from minidl.compiler.recording import Recording
+from minidl.compiler.recording import Recording, replay
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
 from minidl.data.loader import Loader
@@ -66,9 +66,25 @@ class Step:
             self._forget(program)
             program, arrays = self._program(args, kwargs)
         except CompileError as error:
+            if not self.fallback:
+                raise
+            value = self.function(*args, **kwargs)  # where this raises, that is the error, and nothing is given up
             self._give_up(error)
-            return self.function(*args, **kwargs)
+            return value
         return self._counted(program, arrays)
+
+    def _told(self, error: Exception, state: State, args: Any, kwargs: Any) -> Exception:
+        """What to raise for an error while recording: it, the function's own, or that nobody foresaw it."""
+        if isinstance(error, CompileError):
+            return error
+        if not self.fallback:
+            try:
+                replay(self.function, state, args, kwargs)
+            except Exception as own:
+                return own
+        made = _unforeseen(error)
+        made.__cause__ = error
+        return made
 
     def _give_up(self, error: CompileError) -> None:
         """Go on without compilation, if that is wanted."""
@@ -127,7 +143,10 @@ class Step:
             raise CompileError("run: the step reads gradients from before it; call it batch by batch")
         with program.lock:
             if self._epoch is None or self._epoch.loader is not loader or self._epoch.program is not program:
-                self._epoch = Epoch(program, loader, arrays)
+                try:
+                    self._epoch = Epoch(program, loader, arrays)
+                except Exception as error:
+                    raise _unforeseen(error) from error
             losses: Array = self._epoch.run(order, progress)
         self.stats["calls"] += len(losses)
         return losses
@@ -193,14 +212,17 @@ class Step:
             except Exception as error:
                 numbers = _numbers(call) - (needed or frozenset())
                 if not numbers:
-                    raise
+                    raise self._told(error, state, args, kwargs) from None
                 which = error.which if isinstance(error, NumberNeeded) else numbers  # or let Python have them all
                 self._needed[call] = which | (needed or frozenset())
                 return self._program(args, kwargs)
             key = (*key[:-1], state.gradients() if depends else None)
             self.stats["recorded"] += 1
             recorded = time.perf_counter()
-            program.compile()
+            try:
+                program.compile()
+            except Exception as error:
+                raise _unforeseen(error) from error
             program.made.commit(self._rebound)
             self.stats["record_seconds"] += recorded - began
             self.stats["compile_seconds"] += time.perf_counter() - recorded
@@ -214,6 +236,11 @@ class Step:
         plain = all(type(a) is np.ndarray and a.ndim > 0 for a in args) and not kwargs
         self._expected = [(a.shape, a.dtype) for a in arrays] if plain else None
         return program, [a if a.ndim else a.reshape(1) for a in arrays]
+
+
+def _unforeseen(error: Exception) -> CompileError:
+    found = f"{type(error).__name__}: {error}".split("\n")[0]
+    return CompileError(f"compile: this step cannot be compiled, for a reason that was not foreseen ({found:.200})")
 
 
 def _flatten(x: Any, arrays: list[Any], needed: frozenset[int] = frozenset(), count: Any = None) -> Any:

@@ -26,8 +26,12 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if "_first" not in self.__dict__:
-            self.__dict__.setdefault("_first", {name for name, _ in _walk(vars(self), "")})
+            self._begin()
         return self.forward(*args, **kwargs)
+
+    def _begin(self) -> None:
+        """What is an attribute now is what there was before the first call."""
+        vars(self).setdefault("_first", {name for name, _ in _walk(vars(self), "")})
 
     # -------------------------------------------------------------------------------- reflection
 
