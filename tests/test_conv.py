@@ -410,3 +410,37 @@ def test_the_gradients_of_one_image_are_computed_once(monkeypatch):
     for layer, x in ((nn.Conv1d(4, 2, 3), X[0, :, 0]), (nn.Conv1d(4, 2, 3), X[:, :, 0]), (nn.Conv2d(4, 2, 3), X[0])):
         layer(x.astype(np.float32)).sum().backward()
     assert len(calls) == 3
+
+
+SPREAD = [  # x, weight, options
+    ((2, 3, 5, 6), (2, 3, 3, 2), {}),
+    ((2, 4, 5, 6), (4, 2, 3, 3), {"groups": 2, "padding": 1}),
+    ((3, 2, 7, 6), (2, 2, 2, 3), {"stride": 2, "dilation": (2, 1), "padding": (1, 2)}),
+]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(("shape", "weight", "how"), SPREAD)
+def test_nan_reaches_only_the_taps_that_met_it(shape, weight, how, bad):
+    """dw as the sum over what each tap met, at every place of one bad pixel of x and of dy."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=shape), rng.normal(size=weight)
+    g = rng.normal(size=ops.conv2d(x, w, **how).shape)
+
+    def gradient(x, g):
+        t = Tensor(w, requires_grad=True)
+        ops.conv2d(x, t, **how).backward(g)
+        return t.grad
+
+    clean = gradient(x, g)
+    for spoilt, others in ((0, x), (1, g)):
+        for place in rng.permutation(others.size)[:12]:
+            given = [x.copy(), g.copy()]
+            given[spoilt].flat[place] = bad
+            only = [np.zeros_like(x), np.zeros_like(g)]  # 1 where the bad number is: what it meets
+            only[spoilt].flat[place] = 1
+            only[1 - spoilt][...] = 1
+            met = gradient(*only) != 0
+            dw = gradient(*given)
+            assert not np.isfinite(dw[met]).any()
+            np.testing.assert_allclose(dw[~met], clean[~met], rtol=1e-12)

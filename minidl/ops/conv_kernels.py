@@ -4,7 +4,8 @@ An image is copied once into a padded plane, one for each phase of the stride, w
 input of output pixel (i, j) under tap (u, v) stands at i·wide + j, moved by a distance that only the tap and the
 channel decide. So with the output laid out in rows of `wide` too, every tap of every channel is one long row, and a
 convolution is a matrix product of the weight with these rows, read where they are. (The few columns between the rows
-are computed, and dropped; for the weight's gradient they count 0 times what stands there, so NaN reaches more of it.)
+are computed, and dropped; for the weight's gradient they count 0 times what stands there, and what that makes NaN is
+computed again, see `settle_nan`.)
 A stride costs nothing, since in its phase it is a stride of 1.
 """
 
@@ -290,6 +291,32 @@ def add_parts(sums: Array, total: Array) -> None:
         total[i] = found
 
 
+@kernel(linked=True)
+def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
+    """What is NaN in dw as the plain sum over what its tap met: the long rows also hold 0 times other numbers."""
+    outputs = dw.shape[0] // geometry[6]
+    for o in range(dw.shape[0]):
+        for c in range(dw.shape[1]):
+            channel = o // outputs * dw.shape[1] + c
+            for u in range(dw.shape[2]):
+                for v in range(dw.shape[3]):
+                    if dw[o, c, u, v] == dw[o, c, u, v]:
+                        continue
+                    total = np.float64(0)
+                    for n in range(x.shape[0]):
+                        for i in range(dy.shape[2]):
+                            row = i * geometry[0] + u * geometry[2] - geometry[4]
+                            if row < 0 or row >= x.shape[2]:
+                                continue
+                            for j in range(dy.shape[3]):
+                                column = j * geometry[1] + v * geometry[3] - geometry[5]
+                                if column >= 0 and column < x.shape[3]:
+                                    total += dy[n, o, i, j] * x[n, channel, row, column]
+                        if total != total:  # and stays so
+                            break
+                    dw[o, c, u, v] = total
+
+
 @kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
     """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
@@ -305,3 +332,4 @@ def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> Non
         sum_channels(dy, first, last, biases[part])
     add_parts(sums, dw.reshape(-1))
     add_parts(biases, db)
+    settle_nan(dy, x, geometry, dw)
