@@ -30,6 +30,12 @@ def check_sets(train: data.Loader, held: data.Loader | None) -> None:
 
 def optimizer_of(given: optim.Optimizer | str | None, model: nn.Module) -> optim.Optimizer:
     if isinstance(given, optim.Optimizer):
+        mine = set(model.parameters())
+        if not any(p in mine for group in given.param_groups for p in group["params"]):
+            raise ValueError(
+                f"fit: expected an optimizer of this {type(model).__name__}'s parameters, found {type(given).__name__} "
+                "of other Tensors; make it after the model"
+            )
         return given
     if given is not None and not isinstance(given, str):
         raise TypeError(f"fit: expected an Optimizer or its name, found {type(given).__name__}")
@@ -46,6 +52,11 @@ def schedule_of(given: Any, optimizer: optim.Optimizer, epochs: int, steps: int)
     schedule, unit = given if isinstance(given, tuple) else (given, "epoch")
     if not hasattr(schedule, "step") or unit not in ("epoch", "step"):
         raise TypeError(f'fit: expected a schedule or (schedule, "epoch" or "step"), found {given!r:.80}')
+    if getattr(schedule, "optimizer", optimizer) is not optimizer:
+        raise ValueError(
+            f"fit: expected a schedule of the optimizer that is given, found a {type(schedule).__name__} of another; "
+            "give that optimizer, or make the schedule after it"
+        )
     if isinstance(schedule, optim.ReduceLROnPlateau) and (schedule.mode != "min" or unit == "step"):
         raise ValueError(
             "fit: expected a ReduceLROnPlateau for the loss of each epoch, of which less is better, found "

@@ -125,6 +125,11 @@ def pairs(name: str, given: Any, batch_size: int, shuffle: bool = False) -> data
 
 def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
     """The loss of that name; where there is none, the usual one for such targets."""
+    if loss is None and targets.dtype.kind == "b":
+        raise TypeError(
+            "expected targets as class numbers (integers) or floats where no loss is given, found booleans of shape "
+            f"{targets.shape}; y.astype(int) has two classes, and other targets take a loss="
+        )
     if loss is None:
         loss = "cross_entropy" if targets.dtype.kind in "iub" else "mse"
     return loss if callable(loss) else chosen("a loss", loss, LOSSES)

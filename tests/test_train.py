@@ -586,3 +586,37 @@ def test_mixed_labels_are_probabilities(compiled):
     assert history["loss"][-1] < history["loss"][0] - 0.5
     assert history["accuracy"][-1] > 0.6
     assert history["val_accuracy"][-1] > 0.6
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_an_optimizer_or_schedule_of_another_model_is_told_before_work(compile):
+    x, y = np.zeros((8, 2), np.float32), np.zeros(8, np.int64)
+    model, other = nn.Sequential(nn.Dense(2, 2)), nn.Sequential(nn.Dense(2, 2))
+    mine, theirs = optim.SGD(model.parameters(), 0.1), optim.SGD(other.parameters(), 0.1)
+    before = {name: values.copy() for name, values in model.state_dict().items()}
+
+    def run(**options):
+        return fit(model, (x, y), compile=compile, verbose=False, **options)
+
+    with pytest.raises(ValueError, match="fit: expected an optimizer of this Sequential's parameters, found SGD of"):
+        run(optimizer=theirs)
+    for schedule in (optim.StepLR(theirs, 1), (optim.StepLR(theirs, 1), "step"), optim.ReduceLROnPlateau(theirs)):
+        with pytest.raises(ValueError, match="fit: expected a schedule of the optimizer that is given, found a "):
+            run(optimizer=mine, schedule=schedule)
+        with pytest.raises(ValueError, match="fit: expected a schedule of the optimizer that is given, found a "):
+            run(schedule=schedule)  # fit makes an optimizer of its own then
+    assert all((before[name] == values).all() for name, values in model.state_dict().items())
+    last = optim.SGD([*model[0].parameters(), *other.parameters()], 0.1)  # of more than the model, or of a part
+    for optimizer in (mine, last, optim.SGD([model[0].bias], 0.1)):
+        for schedule in (optim.StepLR(optimizer, 1), optim.SequentialLR(optimizer, [optim.StepLR(optimizer, 1)], [])):
+            assert len(run(optimizer=optimizer, schedule=schedule).rows) == 1
+
+
+def test_boolean_targets_are_told_what_to_be():
+    x, y = np.zeros((8, 2), np.float32), np.arange(8) % 2 == 0
+    for model in (nn.Dense(2, 2), nn.Dense(2, 1)):
+        with pytest.raises(
+            TypeError, match=r"class numbers \(integers\) or floats .*found booleans .*y\.astype\(int\)"
+        ):
+            fit(model, (x, y), verbose=False)
+    assert len(fit(nn.Dense(2, 2), (x, y.astype(int)), compile=False, verbose=False).rows) == 1
