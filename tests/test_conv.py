@@ -354,7 +354,7 @@ def same_results(ours, theirs, x):
 @pytest.mark.parametrize("name", ["Conv1d", "Conv2d"])
 def test_padding_modes_are_pytorchs(name, mode):
     dimensions = int(name[4])
-    paddings = [0, 1, 2, "same", "valid"] + [(2, 0), (0, 3), (5, 1)] * (dimensions == 2)
+    paddings = [0, 1, 2, 3, "same", "valid"] + [(2, 0), (0, 3), (5, 1)] * (dimensions == 2)
     for p, d, groups in itertools.product(paddings, (1, 2), (1, 2)):
         made = same_layers(name, 4, 2, 3, padding=p, dilation=d, groups=groups, padding_mode=mode)
         for size in ((7, 6), (5, 5), (2, 3)):

@@ -540,7 +540,7 @@ def places_of() -> tuple[Loader, np.ndarray]:
 @pytest.mark.parametrize(
     "wrong",
     [
-        [10**6], [7], [-8], [0, 7], [2**63 - 1], [-(2**63)], np.array([2**64 - 1], np.uint64), [2**70], [1.0],
+        [10**6], [7], [-8], [0, 7], [-8, 0], [2**63 - 1], [-(2**63)], np.array([2**64 - 1], np.uint64), [2**70], [1.0],
         [float("nan")], [[0]], 3, [None], ["1"], [True], np.ones(6, bool), np.array([], object).reshape(0, 1), slice(2),
     ],
     ids=repr,

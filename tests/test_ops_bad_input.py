@@ -212,6 +212,11 @@ TABLE = [
                 (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(\)", lambda f=fn: f(np.float64(1), 1)),
                 (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(0,\)", lambda f=fn: f(Z[0, :0], 1)),
                 (V, rf"^{n}: expected l\w+ \(N, C\), .* found shape \(4, 0\)", lambda f=fn: f(Z[:, :0], LABELS)),
+                (
+                    V,
+                    rf"^{n}: expected l\w+ \(N, C\), .* found shape \(4, 0, 1\)",
+                    lambda f=fn: f(Z[:, :0, None], LABELS),
+                ),
                 (T, rf"^{n}: expected l\w+ in float32 or float64, found int64", lambda f=fn: f(Z.astype(int), LABELS)),
                 (
                     V,
