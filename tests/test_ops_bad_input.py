@@ -203,7 +203,7 @@ TABLE = [
                 ),
                 (
                     V,
-                    rf"^{n}: expected labels from 0 to 2, found {2**63 - 1} in row 1",
+                    rf"^{n}: expected labels from 0 to 2, found {2**64 - 100} in row 1",
                     lambda f=fn: f(Z, np.array([0, 2**64 - 100, 0, 0], np.uint64)),  # −100, were it cast
                 ),
                 (T, rf"^{n}: expected ignore_index as an int", lambda f=fn: f(Z, LABELS, ignore_index=1.0)),
