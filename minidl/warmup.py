@@ -5,16 +5,15 @@ its arguments and answers in plain Python. Then both builds of each kernel are c
 neither a kernel's threshold for threads nor the number of cores here decides what will be ready.
 """
 
-import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl import data, nn, ops, optim
-from minidl.jit import KERNELS, Kernel, interpreted
+from minidl.jit import Kernel, interpreted
 from minidl.ops.linalg import transpose_copy
+from minidl.seam import Interceptor, intercepted
 from minidl.tensor import FLOATS, Array, Tensor
 
 Progress = Callable[[str, int], None]
@@ -45,26 +44,10 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
     """Compile every kernel that ops call while `run()` runs, for the types met there. The rest as for `warmup`."""
     if interpreted():
         return []
-    calls: dict[Kernel, list[tuple[Any, ...]]] = {}
-    running: list[Kernel] = []
-
-    def noting(kernel: Kernel) -> Callable[..., Any]:
-        @functools.wraps(kernel.py_func)
-        def note(*args: Any) -> Any:
-            if not running:  # a kernel that another calls is compiled into that one
-                calls.setdefault(kernel, []).append(args)
-            running.append(kernel)
-            try:
-                return kernel.py_func(*args)
-            finally:
-                running.pop()
-
-        return note
-
-    with contextlib.ExitStack() as replaced:
-        for kernel in KERNELS.values():
-            replaced.enter_context(kernel.replaced_by(noting(kernel)))
+    noting = _Noting()
+    with intercepted(noting):
         run()
+    calls = noting.calls
     for kernel, noted in calls.items():
         if progress is not None:
             progress(kernel.__name__, len(calls))
@@ -72,6 +55,24 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
             for signature in dict.fromkeys(tuple(build.typeof_pyval(a) for a in call) for call in noted):  # type: ignore[attr-defined]
                 build.compile(signature)  # type: ignore[attr-defined]
     return sorted(kernel.__name__ for kernel in calls)
+
+
+class _Noting(Interceptor):
+    """Notes the calls of kernels, and answers them in plain Python."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Kernel, list[tuple[Any, ...]]] = {}
+        self._inside = False
+
+    def kernel(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
+        if self._inside:  # a kernel that another calls is compiled into that one
+            return kernel.py_func(*args)
+        self.calls.setdefault(kernel, []).append(args)
+        self._inside = True
+        try:
+            return kernel.py_func(*args)
+        finally:
+            self._inside = False
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:
