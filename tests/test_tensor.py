@@ -1133,10 +1133,13 @@ def test_no_grad_on_coroutines_pauses_no_other_task():
 
     @no_grad()
     async def stream() -> Any:
-        for _ in range(2):
-            await asyncio.sleep(0)
-            got = yield (x * 2).requires_grad
-            seen.append((got, (x * 2).requires_grad))
+        try:
+            for _ in range(2):
+                await asyncio.sleep(0)
+                got = yield (x * 2).requires_grad
+                seen.append((got, (x * 2).requires_grad))
+        finally:
+            closed.append((x * 2).requires_grad)
 
     async def block() -> list[bool]:
         with no_grad():
@@ -1161,10 +1164,15 @@ def test_no_grad_on_coroutines_pauses_no_other_task():
         with pytest.raises(ZeroDivisionError):
             await sent.athrow(ZeroDivisionError)
         await sent.aclose()
+        left = stream()
+        await anext(left)
+        await left.aclose()
+        assert closed == [False] * 3  # each ran to its end, within the block
         paused, other, blocked = await asyncio.gather(predict(), train(), block())
         assert (paused, other, blocked) == ([False, False], [True] * 4, [False])
 
     seen: list[Any] = []
+    closed: list[bool] = []
     asyncio.run(main())
     assert seen == [(None, False), (None, False), ("a", False)]
     assert asyncio.iscoroutinefunction(predict)

@@ -241,7 +241,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Result:
 
     def gradient_a(dy: Array) -> Array:
         da = product(back(dy), np.swapaxes(right, -1, -2))
-        return da.reshape(a.shape) if joint else da[..., 0, :] if a.ndim == 1 else da
+        return da.reshape(a.shape) if joint else da
 
     def gradient_b(dy: Array) -> Array:
         db = product(np.swapaxes(rows, -1, -2), back(dy))
