@@ -7,6 +7,7 @@ import pytest
 
 import minidl
 from minidl import CompileError, Tensor, nn, ops, optim
+from minidl.compiler.reach import Guard
 from minidl.random import default_generator
 
 X = np.random.default_rng(0).normal(size=(3, 2))
@@ -177,6 +178,56 @@ def test_equal_numbers_do_not_record_again():
         holder.factor = float(f"{n}.5") - n  # 0.5, another object each time
         same(holder.step, compiled, X)
     assert compiled.stats["recorded"] == 1
+
+
+def test_zeros_have_signs():
+    factor = 0.0
+
+    def step(x):
+        return np.copysign(x, factor)
+
+    compiled = minidl.compile(step)
+    for factor in (0.0, -0.0, 0.0):  # noqa: B007   the step's
+        same(step, compiled, X)
+
+
+def test_an_item_that_moves_on_is_seen():
+    guard, first, second = Guard(), [1.0, 2.0], [3.0]
+    guard.watch(first)
+    guard.watch(second)
+    guard.take()
+    assert guard.holds()
+    second.insert(0, first.pop())
+    assert not guard.holds()
+
+
+def test_a_gradient_that_is_given_as_a_constant():
+    weight, given = np.ones((2, 2)), np.arange(6.0).reshape(3, 2)
+
+    def step(x):
+        x = Tensor(x, requires_grad=True)
+        y = ops.relu(ops.matmul(x, weight))
+        y.backward(given)
+        return x.grad
+
+    compiled = minidl.compile(step)
+    same(step, compiled, X)
+    given[0] = 9
+    same(step, compiled, X)
+
+    def fresh(x):
+        x = Tensor(x, requires_grad=True)
+        ops.relu(ops.matmul(x, weight)).backward(np.full((3, 2), 0.5))
+        return x.grad
+
+    same(fresh, minidl.compile(fresh), X)
+
+
+def test_layers_that_a_step_makes_draw_random_numbers():
+    before = default_generator().bit_generator.state
+    with pytest.raises(CompileError, match="draws random numbers"):
+        minidl.compile(lambda x: nn.Dense(2, 2, dtype=np.float64)(x))(X)
+    assert default_generator().bit_generator.state == before
 
 
 MODEL = dense()
