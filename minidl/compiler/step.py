@@ -296,6 +296,13 @@ def compile(function: Callable[..., Any] | None = None, *, fallback: bool = Fals
 
     Returns a `Step`. The first call with arguments of certain shapes and dtypes records and compiles; side effects of
     the Python code itself (printing, appending to a list) then happen in that call only.
+
+    Numbers among the arguments are inputs, too; where Python itself needs one (an `if`, a shape, an axis), there is a
+    recording for each value of it. An `int` or `float` is what it is in Python: float32 times it stays float32.
+
+    Results have the bits of the eager call on arguments in C order: functions of numbers are computed by NumPy's own
+    loops, and sums in NumPy's order. Not so, but within rounding (1e-13 relatively in float64, 1e-5 in float32): sums
+    with a `where` mask, sums where an argument lies in another order, functions of arrays reversed along all axes.
     """
     if function is None:
         return lambda f: Step(f, fallback)
