@@ -45,6 +45,7 @@ HONOURED = {
     "sum out, method": out_of((4,))(lambda x, b: x.sum(axis=0, out=b)),
     "sum out, by position": out_of((4,))(lambda x, b: x.sum(0, None, b)),
     "sum out of another dtype": out_of((), np.float32)(lambda x, b: np.sum(x.astype(np.float32), out=b)),
+    "sum out, wider": out_of((4,))(lambda x, b: np.sum(x.astype(np.float32), axis=0, out=b)),
     "prod initial": lambda x: np.prod(x, axis=0, initial=2, where=MASK),
     "mean where": lambda x: np.mean(x, axis=0, where=MASK, keepdims=True) + x.mean(0, where=MASK),
     "mean out": out_of((3,))(lambda x, b: np.mean(x, axis=1, out=b)),
