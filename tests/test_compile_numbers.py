@@ -47,7 +47,7 @@ CONSTANTS = {  # Python needs these: values → as many programs as there are di
     "type": (lambda x, t: x * (2.0 if isinstance(t, float) else 3.0) * t, [1, 3.0]),
     "truth": (lambda x, t: x if t else -x, [True, False]),
     "large": (lambda x, t: x * t, [2**40, 2**70]),
-    "a product too large for 64 bits": (lambda x, n: x * (n * n * n), [2**30, 2**29]),
+    "a product too large for 64 bits": (lambda x, n: x * (n * n * 8), [2**30, 2**29]),
     "room": (lambda x, t: x.astype(np.uint8) + t, [1, 300]),
     "float32 in an if": (lambda x, t: x if t > HALF else -x, [HALF, np.float32(1)]),
 }
