@@ -283,6 +283,34 @@ def test_a_plan_that_is_the_same_stays_so(name):
         np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-15)
 
 
+def test_the_rest_of_a_cosine_is_that_of_a_longer_one():
+    rates, cut = rates_of("cosine", 4, 2, 6)  # 10 of 20 steps behind, and then 20 to go: as 20 of 40
+    np.testing.assert_allclose(rates[cut:], (1 + np.cos(np.pi * (0.5 + np.arange(20) / 40))) / 2, rtol=1e-9)
+
+
+def test_extend_keeps_the_share_that_is_behind_and_needs_steps_before_it():
+    def at(step, total, make):
+        schedule = make(optim.SGD([Tensor(np.ones(1), requires_grad=True)], lr=1.0), total)
+        for _ in range(step):
+            schedule.step()
+        return schedule
+
+    def cycle(optimizer, total):
+        return optim.OneCycleLR(optimizer, 1.0, total, cycle_momentum=False)
+
+    for step, total, more in itertools.product((0, 1, 3, 6, 8), (10, 13), (1, 3, 7, 20)):
+        schedule = at(step, total, cycle)
+        schedule.extend(more)
+        assert schedule.left == total + more - step
+        assert (step + 1) / total <= (schedule.last_epoch + 1) / schedule.total_steps
+    for make in (cycle, optim.CosineAnnealingLR):
+        for more in (-4, -5):
+            with pytest.raises(ValueError, match="expected a new end after step 6"):
+                at(6, 10, make).extend(more)
+        with pytest.raises(ValueError, match="expected a"):
+            at(10, 10, make).extend(5)
+
+
 def test_the_other_names_planned_anew():
     step, _ = rates_of("step", 6, 3, 12)
     np.testing.assert_allclose(step, [1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 1e-3, 1e-3, 1e-3, 1e-3][:12])
@@ -475,8 +503,8 @@ def test_a_run_that_a_callback_stopped_goes_on_with_more_epochs(tmp_path):
             if run.step == 4:
                 run.stop("enough")
 
-    run([Stop(), callbacks.Checkpoint(saved)], 4)
+    run([Stop(), callbacks.Checkpoint(saved, every=3)], 4)
     with pytest.warns(RuntimeWarning, match="enough"):
-        assert run([Stop(), callbacks.Checkpoint(saved)], 4, resume=saved)[1].epochs == 2
-    _, history = run([Stop(), callbacks.Checkpoint(saved)], 5, resume=saved)
+        assert run([Stop(), callbacks.Checkpoint(saved, every=3)], 4, resume=saved)[1].epochs == 2
+    _, history = run([Stop(), callbacks.Checkpoint(saved, every=3)], 5, resume=saved)
     assert (history.epochs, history.stopped) == (5, None)
