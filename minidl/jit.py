@@ -29,6 +29,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
+from minidl import locks
 from minidl.quiet import quietly
 from minidl.registry import enter
 from minidl.seam import SEAM
@@ -202,7 +203,7 @@ class _Pool:
         self.requested: int | None = None
         self.lost = False  # in a forked child of a process whose pool was running
         self.reentrant = False  # may several Python threads be inside? `workqueue` aborts the process
-        self.lock = threading.Lock()
+        self.lock = locks.lock()
         self.mask = threading.local()  # numba.set_num_threads counts for the calling thread only
 
     def run(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
@@ -240,7 +241,7 @@ class _Pool:
 
 
 _POOL = _Pool()
-_COMPILE_LOCK = threading.RLock()
+_COMPILE_LOCK = locks.lock()
 
 
 def _pool_is_running() -> bool:
@@ -250,9 +251,6 @@ def _pool_is_running() -> bool:
 
 def _after_fork_in_child() -> None:
     """The pool's threads did not survive the fork, and OpenMP ends a child that enters it again."""
-    global _COMPILE_LOCK
-    _COMPILE_LOCK = threading.RLock()
-    _POOL.lock = threading.Lock()
     _POOL.lost = _POOL.lost or _pool_is_running()
 
 

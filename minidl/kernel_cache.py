@@ -15,9 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite.binding import ffi
 from numba.core import caching
+from numba.core.compiler_lock import global_compiler_lock
 
+from minidl import locks
 from minidl.cache import private_directory
+
+locks.awaited(global_compiler_lock)
+locks.awaited(ffi.lib._lock._lock)  # LLVM's: who frees code takes it alone
 
 
 def kernel_sources() -> list[str]:
@@ -78,6 +84,36 @@ class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  #
         return super().get_source_stamp() if os.path.isfile(self._py_file) else self._code
 
 
+class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
+    """The files of one function. A data file is named after what it is for, and says so inside.
+
+    Numba numbers them by what the index says, so that two processes that compile for two signatures at once would
+    both write number 1, and the index of either would lead to the code of the other.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        overloads = self._load_index()
+        if key not in overloads:
+            overloads[key] = self._name_of(key)
+            self._save_index(overloads)
+        self._save_data(self._name_of(key), (self._label(key), data))
+
+    def load(self, key: Any) -> Any:
+        if key not in self._load_index() or not os.path.exists(self._data_path(self._name_of(key))):
+            return None
+        label, data = self._load_data(self._name_of(key))
+        if label != self._label(key):
+            raise LookupError(f"expected code for {self._label(key)}, found code for {label}")
+        return data
+
+    def _label(self, key: Any) -> str:
+        return repr((self._index_name, self._source_stamp, key))
+
+    def _name_of(self, key: Any) -> str:
+        base = self._index_name.removesuffix(".nbi")
+        return f"{base}.{hashlib.sha256(self._label(key).encode()).hexdigest()[:16]}.nbc"
+
+
 class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = (_Locator,)
 
@@ -85,9 +121,16 @@ class _Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
     _impl_class = _Implementation
 
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            made = super().load_overload(sig, target_context)
+            if made is not None and (made.signature.args != sig or made.fndesc.qualname != self._py_func.__qualname__):
+                raise LookupError(f"expected code for {sig}, found {made.fndesc.qualname} for {made.signature}")
+            return made
         except Exception:  # truncated or foreign: unpickling raises nearly anything
             self._forget()
             return None

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from minidl import locks
 from minidl.nn import Dense, Module, ReLU
 from minidl.random import default_generator
 from minidl.tensor import OPS, Array, Tensor
 
-_ONE_AT_A_TIME = threading.RLock()
+_ONE_AT_A_TIME = locks.lock()
 
 
 @contextlib.contextmanager

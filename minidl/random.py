@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from minidl import locks
 from minidl.seam import SEAM
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def default_generator() -> np.random.Generator:
 def _default_generator() -> np.random.Generator:
     from numpy.random import default_rng  # a tenth of NumPy's import time, and not everybody draws numbers
 
-    return default_rng()
+    made = default_rng()
+    locks.renewed(made.bit_generator.lock)
+    return made
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from minidl.tensor import OPS
 ROOT = Path(minidl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    ["quiet", "seam", "registry", "operators", "paused"],
+    ["quiet", "seam", "registry", "operators", "paused", "locks"],
     ["tensor", "jit", "cache", "kernel_cache", "linking", "random", "files"],
     ["ops", "data", "metrics", "graph"],
     ["nn", "init", "optim", "gradcheck", "models", "checkpoint"],
@@ -96,7 +96,7 @@ def test_no_import_runs_upward_or_sideways(path):
 
 
 def test_the_ground_floor_stands_on_numpy_alone():
-    below = {"tensor": {*FLOORS[0]}, "jit": {"quiet", "registry", "seam"}, "random": {"seam"}}
+    below = {"tensor": {*FLOORS[0]}, "jit": {"quiet", "registry", "seam", "locks"}, "random": {"seam", "locks"}}
     for name in (*FLOORS[0], "tensor", "jit", "random", "cache"):
         there = {known(i) for i in imports(ROOT / f"{name}.py")} - {None, "kernel_cache", "linking"}
         assert there <= below.get(name, set()), name

@@ -320,19 +320,6 @@ def test_results_of_every_form():
 # ----------------------------------------------------------------------------- what is recorded again
 
 
-def test_shapes_and_dtypes_record_again_and_are_bounded():
-    model, _, _ = small()
-    compiled = minidl.compile(model)
-    for n in range(1, 11):
-        compiled(batch(n)[0])
-    assert compiled.stats["recorded"] == 10
-    assert compiled.stats["evicted"] == 2
-    compiled(batch(10)[0])
-    assert compiled.stats["recorded"] == 10
-    compiled(batch(1)[0])
-    assert compiled.stats["recorded"] == 11
-
-
 def test_a_learning_rate_does_not_record_again():
     model, made, eager = small()
     other, others, step = small()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 
 from minidl.compiler import native
 from minidl.compiler.program import Program
-from minidl.data.loader import Loader, gather_images
+from minidl.data.loader import gather_images
 from minidl.jit import _POOL, kernel
 from minidl.tensor import Array
-
-_SECONDS = 0.1  # between looks at the clock, at the keyboard and at the progress
 
 
 @kernel
@@ -26,22 +23,25 @@ def gather_rows(rows: Array, indices: Array, out: Array) -> None:
 
 
 class Epoch:
-    """The loop around a program's steps, compiled, for the whole batches of one loader."""
+    """The loop around a program's steps, compiled: it gathers batches of these arrays, scaled as a loader does it.
 
-    def __init__(self, program: Program, loader: Loader, batch: list[Array]) -> None:
-        self.program, self.loader, self.batch = program, loader, batch
+    batch   arrays of the shapes and dtypes of a batch, which it overwrites
+    """
+
+    def __init__(self, program: Program, arrays: list[Array], affine: list[Any], batch: list[Array]) -> None:
+        self.program = program
         self.args: list[Any] = []
         parameters, lines, calls = [], [], {}
-        for k, (array, affine, out) in enumerate(zip(loader.arrays, loader.affine, batch, strict=True)):
+        for k, (array, scaling, out) in enumerate(zip(arrays, affine, batch, strict=True)):
             parameters += [f"array{k}", f"batch{k}"]
-            if affine is None:
+            if scaling is None:
                 self.args += [np.require(array, requirements=("C", "W")).reshape(len(array), -1), out]
                 lines.append(f"gather_rows{k}(array{k}, rows, batch{k}.reshape({_two(out.shape)}))")
                 made: Any = (gather_rows, False, ((array.dtype, 2), (np.dtype(np.int64), 1), (array.dtype, 2)))
                 calls[f"gather_rows{k}"] = made
             else:
-                channels = len(affine[0])
-                self.args += [array.reshape(len(array), channels, -1), out, *affine]
+                channels = len(scaling[0])
+                self.args += [array.reshape(len(array), channels, -1), out, *scaling]
                 parameters += [f"scale{k}", f"shift{k}"]
                 shape = out.shape[0], channels, out.size // (out.shape[0] * channels)
                 lines.append(f"gather_images(array{k}, rows, scale{k}, shift{k}, batch{k}.reshape({shape}))")
@@ -72,25 +72,16 @@ class Epoch:
         )
         self._built: dict[bool, Callable[..., Any]] = {}
 
-    def run(self, order: Array, progress: Callable[[int], Any] | None) -> Array:
-        """Step through the whole batches of this order. The losses, one a step."""
-        program, size = self.program, self.batch[0].shape[0]
-        steps, some, done = len(order) // size, 1, 0
-        losses = np.full(steps, np.nan)
+    def run(self, order: Array, losses: Array, first: int, last: int) -> None:
+        """Take the steps from first to last of this order of examples. `losses`, one a step, gets theirs."""
+        program = self.program
         program.take_state()
+        args = (program.memory, program.floats, program.integers, order, losses, first, last)
+        call = (*args, *self.args, *program.generators)
         try:
-            while done < steps:
-                began, last = time.perf_counter(), min(done + some, steps)
-                args = (program.memory, program.floats, program.integers, order, losses, done, last)
-                call = (*args, *self.args, *program.generators)
-                _POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
-                if progress is not None:
-                    progress((last - done) * size)
-                seconds = time.perf_counter() - began
-                some, done = max(1, min(2 * some, int(some * _SECONDS / max(seconds, 1e-9)))), last
+            _POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
         finally:
             program.give()
-        return losses
 
     @property
     def serial(self) -> Callable[..., Any]:

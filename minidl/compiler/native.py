@@ -1,16 +1,19 @@
 """From text to machine code: the step's own loops are compiled, the kernels that it calls are linked.
 
 A kernel is compiled once in a process or read from the disk cache, as always. The step calls that very machine code,
-so compiling a step takes the time that its own few loops take.
+so compiling a step takes the time that its own few loops take. Numba never frees machine code, so a text that was
+compiled before is not compiled again.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
+from minidl import locks
 from minidl.compiler import numpy_loops
 from minidl.jit import Kernel, interpreted
 from minidl.quiet import quietly
@@ -18,6 +21,10 @@ from minidl.tensor import Array
 
 Signature = tuple[Any, ...]  # for each argument of a kernel: (dtype, ndim), a dtype for a number, or a generator
 Calls = dict[str, tuple[Kernel, bool, Signature]]  # name in the text → kernel, may it use threads, signature
+
+MOST_KEPT = 256  # functions whose text may come again: what is dropped can still be read from the disk
+_KEPT: OrderedDict[str, Any] = OrderedDict()
+_KEEPING = locks.lock()
 
 
 def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Signature]] | None = None) -> Any:
@@ -48,12 +55,18 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
         symbols.append(compiled.fndesc.llvm_func_name)
         scope[called] = linking.linked(compiled)
     digest = hashlib.sha256(repr((text, symbols)).encode()).hexdigest()[:20]
-    exec(compile(text, f"<minidl {name} {digest}>", "exec"), scope)
-    function: Any = scope[name]
-    function.__qualname__, function.__module__ = f"{name}_{digest}", __name__
-    made = numba.njit(nogil=True, error_model="numpy")(function)
-    kernel_cache.attach(made, function)
-    return made
+    with _KEEPING:
+        made = _KEPT.get(digest)
+        if made is None:
+            exec(compile(text, f"<minidl {name} {digest}>", "exec"), scope)
+            function: Any = scope[name]
+            function.__qualname__, function.__module__ = f"{name}_{digest}", __name__
+            made = _KEPT[digest] = numba.njit(nogil=True, error_model="numpy")(function)
+            kernel_cache.attach(made, function)
+            while len(_KEPT) > MOST_KEPT:
+                _KEPT.popitem(last=False)
+        _KEPT.move_to_end(digest)
+        return made
 
 
 def addresses(arrays: list[Array]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,19 +32,22 @@ def record(function: Callable[..., Any], state: State, form: Any, arrays: list[A
 
 
 class Kept:
-    """Memory that leaves the step: made anew whenever somebody still holds what the step gave out before."""
+    """Memory that leaves the step: made anew whenever somebody still holds what the step gave out before.
+
+    placed   the id of the array whose address the step has. That array is in the ring.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self.memory, self.ring = memory, [_made(memory)]
+        self.placed = id(self.ring[-1])
 
-    def take(self) -> Array | None:
-        """Make `ring[-1]` an array that nobody else holds: None if it was that one already, else the array."""
+    def take(self) -> Array:
+        """An array that nobody else holds, from now on `ring[-1]`."""
         ring = self.ring
         for n in range(len(ring) - 1, -1, -1):
             if _holders(ring, n) == _UNHELD:
-                if n == len(ring) - 1:
-                    return None
-                ring.append(ring.pop(n))
+                if n < len(ring) - 1:
+                    ring.append(ring.pop(n))
                 return ring[-1]
         ring[:-1] = []
         ring.append(_made(self.memory))
@@ -71,7 +73,10 @@ class Outdated(Exception):
 class Program:
     """A recorded step. It is compiled when it is first called, once for one thread and once for several.
 
-    loops   the text that is compiled: `step(memory, floats, integers, *inputs)`
+    loops    the text that is compiled: `step(memory, floats, integers, *inputs)`
+    nbytes   of the memory that it keeps
+
+    It has one memory for all its calls: who uses it holds the lock of its Step.
     """
 
     def __init__(self, made: Recording) -> None:
@@ -96,7 +101,6 @@ class Program:
         self.counts_out = [(slot, *self.numbers_out[id(number)]) for slot, number in made.numbers]
         self.gradients = [(tensor, self._giver(grad)) for tensor, grad in made.gradients]
         self.outputs = [self._giver(o) for o in made.outputs]
-        self.lock = threading.Lock()
         self._built: dict[bool, Callable[..., Any]] = {}
 
     def _place_memory(self) -> list[str]:
@@ -111,6 +115,8 @@ class Program:
         self.pinned = list(self.recorder.pinned.values())
         named = [*(m.array for m in self.state), *(k.ring[-1] for k in self.kept), *(m.array for m in self.constants)]
         self.memory = native.addresses([flat(a) for a in (*named, *self.arenas.values())])
+        changed = {id(m) for node in plan.nodes for m in node.writes}
+        self.changed = [n for n, m in enumerate(self.state) if id(m) in changed]
         places = [(m.name, m.array.size, m.array.dtype.name) for m in (*self.state, *outputs, *self.constants)]
         places += [(f"{name}s", a.size, name) for name, a in self.arenas.items()]
         lines = [f"    {name} = flat(memory[{n}], {size}, np.{dtype})" for n, (name, size, dtype) in enumerate(places)]
@@ -141,10 +147,6 @@ class Program:
     # ------------------------------------------------------------------------------------- a call
 
     def __call__(self, arrays: list[Any]) -> Any:
-        with self.lock:
-            return self._call(arrays)
-
-    def _call(self, arrays: list[Any]) -> Any:
         self.take_state()
         try:
             self.run(arrays)
@@ -153,22 +155,32 @@ class Program:
         return self.give()
 
     def take_state(self) -> None:
-        """Point the step at the arrays and numbers that the state has now, and at memory for what it makes."""
+        """Point the step at the arrays and numbers that the state has now, and at memory for what it makes.
+
+        An address is always written before what it is the address of is noted, so that a process that is forked in
+        between writes it again. ValueError, before anything changes: the step would change an array that is read-only.
+        """
         if not all(np.array_equal(array, was, equal_nan=was.dtype.kind == "f") for array, was in self.pinned):
             raise Outdated
         for array, copy in self.copied:
             np.copyto(copy, array)
+        arrays = self.arrays
         for n, memory in enumerate(self.state):
             array = memory.source.get()
-            if array is not self.arrays[n]:
-                self.memory[n] = native.address(flat(self._laid_out(array, memory)))
-                self.arrays[n] = array
+            if array is not arrays[n] or array.shape != memory.array.shape:
+                there = self._laid_out(array, memory)
+                self.memory[n] = native.address(flat(there))
+                arrays[n] = array if there is array else None
+        for n in self.changed:
+            if not arrays[n].flags.writeable:
+                raise ValueError(f"compile: expected {self.state[n].name} as a writable array, found a read-only one")
         for tensor, _ in self.gradients:
             tensor.grad = None
         for n, kept in enumerate(self.kept, len(self.state)):
             array = kept.take()
-            if array is not None:
+            if id(array) != kept.placed:
                 self.memory[n] = native.address(flat(array))
+                kept.placed = id(array)
         for is_float, at, slot in self.numbers_in:
             if is_float:
                 self.floats[at] = slot.get()
@@ -263,6 +275,12 @@ class Program:
         build = self._build(self.threads and get_num_threads() > 1)
         if not interpreted():
             native.prepare(build, self.signature)
+
+    @property
+    def nbytes(self) -> int:
+        kept = sum(k.memory.array.nbytes for k in self.kept)
+        arenas = sum(a.nbytes for a in self.arenas.values())
+        return kept + arenas + sum(m.array.nbytes for m in self.recorder.memories)
 
     @property
     def serial(self) -> Callable[..., Any]:

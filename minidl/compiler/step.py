@@ -9,10 +9,11 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl import locks
 from minidl.compiler.numbers import LARGEST, NumberNeeded
 from minidl.compiler.program import Outdated, Program, record
 from minidl.compiler.recording import Recording, replay
@@ -22,7 +23,33 @@ from minidl.data.loader import Loader
 from minidl.seam import SEAM
 from minidl.tensor import Array, Tensor
 
-MOST_PROGRAMS = 8
+MANY = 8  # texts that were compiled: then it is said that there is no end of them
+MOST_COMPILED = 64  # texts: beyond them it runs uncompiled, for Numba never frees machine code, a MB each
+MOST_BYTES = 1 << 30  # of the memory of all programs: beyond it, those not used for longest go
+_SECONDS = 0.1  # between looks at the clock, at the keyboard and at the progress
+_TRIES = 100  # at running what was recorded, while others change the state
+
+
+class TooMany(CompileError):
+    """So many programs were compiled already that this one is not worth it."""
+
+
+class Latest(NamedTuple):
+    """The program that ran last and what it is for. Never changed, so that a call runs what it has checked."""
+
+    program: Program
+    state: State
+    gradients: Any  # which there were, if that matters
+    expected: list[Any] | None  # the shapes and dtypes of the arguments, if they are arrays
+
+    def fits(self, args: tuple[Any, ...]) -> bool:
+        """Is this call like that one? Only for plain arrays, and quickly."""
+        if self.expected is None or len(args) != len(self.expected):
+            return False
+        for a, (shape, dtype) in zip(args, self.expected, strict=True):
+            if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.carray:
+                return False
+        return self.state.holds() and self.gradients in (None, self.state.gradients())
 
 
 class Step:
@@ -31,6 +58,8 @@ class Step:
     source   the program last used: forward, backward and update as straight-line Python
     loops    the same as Numba compiles it
     stats    how often it recorded, called and forgot a program, and the seconds spent on recording and compiling
+
+    Threads may share it: one call runs after another. A copy is a new Step of the same function.
     """
 
     def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
@@ -43,35 +72,38 @@ class Step:
             "record_seconds": 0.0,
             "compile_seconds": 0.0,
         }
+        self._lock = locks.lock()  # of everything below
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._states: list[State] = []  # what the function could get at, as programs were recorded
         self._rebound: set[Any] = set()  # what recordings have changed in Python
         self._needed: dict[Any, frozenset[int]] = {}  # of the numbers among the arguments: whose values Python needs
-        self._latest: Program | None = None
+        self._texts: set[int] = set()  # hashes of what was compiled
+        self._uncompiled: set[int] = set()  # hashes of the keys of what was not
+        self._shapes: Any = None  # of what was compiled last
+        self._latest: Latest | None = None
         self._eager = False
-        self._epoch: Any = None
-        self._key: Any = None  # of the latest: modes and options, and which gradients there were if that matters
-        self._expected: list[Any] | None = None  # the shapes and dtypes of its arguments, if they are arrays
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.function, self.fallback)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._eager or isinstance(SEAM.interceptor, Recording):  # a step in a step is a part of that
             return self.function(*args, **kwargs)
-        if not kwargs and self._is_as_before(args):
-            with contextlib.suppress(Outdated):
-                return self._counted(self._latest, args)
         try:
-            program, arrays = self._program(args, kwargs)
-            with contextlib.suppress(Outdated):
-                return self._counted(program, arrays)
-            self._forget(program)
-            program, arrays = self._program(args, kwargs)
+            with self._lock:
+                latest = self._latest
+                if latest is not None and not kwargs and latest.fits(args):
+                    with contextlib.suppress(Outdated):
+                        return self._counted(latest.program, args)
+                return self._with_program(args, kwargs, self._counted)
+        except TooMany:
+            return self.function(*args, **kwargs)
         except CompileError as error:
             if not self.fallback:
                 raise
             value = self.function(*args, **kwargs)  # where this raises, that is the error, and nothing is given up
             self._give_up(error)
             return value
-        return self._counted(program, arrays)
 
     def _told(self, error: Exception, state: State, args: Any, kwargs: Any) -> Exception:
         """What to raise for an error while recording: it, the function's own, or that nobody foresaw it."""
@@ -93,7 +125,7 @@ class Step:
         warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=3)
         self._eager = True
 
-    def _counted(self, program: Any, arrays: Any) -> Any:
+    def _counted(self, program: Program, arrays: Any) -> Any:
         made = program(arrays)
         self.stats["calls"] += 1
         return made
@@ -116,40 +148,55 @@ class Step:
         order, size = loader.places(loader.order()), loader.batch_size
         if not len(loader):
             raise ValueError(f"run: expected at least one batch of {size}, found {len(order)} examples")
-        whole = len(order) // size if loader.gathers and not self._eager else 0
-        losses = []
-        if whole:
-            try:
-                losses.append(self._run_whole(loader, order[: whole * size], progress))
-            except CompileError as error:
-                self._give_up(error)
-                whole = 0
-        for first in range(whole * size, len(loader) * size, size):
-            batch = loader.batch(order[first : first + size])
+        losses, done = np.full(len(loader), np.nan), 0
+        if loader.gathers and not self._eager and len(order) >= size:
+            done = self._run_whole(loader, order[: len(order) // size * size], losses, progress)
+        for n in range(done, len(loader)):
+            batch = loader.batch(order[n * size : (n + 1) * size])
             value = self(*(batch if isinstance(batch, tuple) else (batch,)))
-            single = getattr(value, "size", 0) == 1
-            losses.append(np.full(1, value.item() if single else np.nan))
+            losses[n] = value.item() if getattr(value, "size", 0) == 1 else np.nan
             if progress is not None:
-                progress(len(order[first : first + size]))
-        return np.concatenate(losses)
+                progress(len(order[n * size : (n + 1) * size]))
+        return losses
 
-    def _run_whole(self, loader: Loader, order: Array, progress: Any) -> Array:
+    def _run_whole(self, loader: Loader, order: Array, losses: Array, progress: Any) -> int:
+        """Step through whole batches, some at a time: how many. Fewer than there are if they cannot be compiled."""
         from minidl.compiler.epoch import Epoch
 
-        batch = loader.batch(order[: loader.batch_size])
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        program, arrays = self._program(batch, {})
-        if program.reads_gradients:
-            raise CompileError("run: the step reads gradients from before it; call it batch by batch")
-        with program.lock:
-            if self._epoch is None or self._epoch.loader is not loader or self._epoch.program is not program:
+        arrays, affine, size = list(loader.arrays), list(loader.affine), loader.batch_size
+        order, least = np.ascontiguousarray(order, np.int64), min(map(len, arrays))
+        if order.min() < 0 or order.max() >= least:
+            raise IndexError(f"run: expected indices of {least} examples, found {order.min()} to {order.max()}")
+        batch = loader.batch(order[:size])
+        epochs: dict[Program, Epoch] = {}
+        first, some = 0, 1
+
+        def run(program: Program, batch: list[Any]) -> None:
+            if program.reads_gradients:
+                raise CompileError("run: the step reads gradients from before it; call it batch by batch")
+            if program not in epochs:
                 try:
-                    self._epoch = Epoch(program, loader, arrays)
+                    epochs[program] = Epoch(program, arrays, affine, batch)
                 except Exception as error:
                     raise _unforeseen(error) from error
-            losses: Array = self._epoch.run(order, progress)
-        self.stats["calls"] += len(losses)
-        return losses
+            epochs[program].run(order, losses, first, last)
+            self.stats["calls"] += last - first
+
+        while first < len(order) // size:
+            began, last = time.perf_counter(), min(first + some, len(order) // size)
+            try:
+                with self._lock:
+                    self._with_program(batch if isinstance(batch, tuple) else (batch,), {}, run)
+            except TooMany:
+                break
+            except CompileError as error:
+                self._give_up(error)
+                break
+            if progress is not None:
+                progress((last - first) * size)
+            seconds = time.perf_counter() - began
+            first, some = last, max(1, min(2 * some, int(some * _SECONDS / max(seconds, 1e-9))))
+        return first
 
     @property
     def source(self) -> str:
@@ -158,8 +205,8 @@ class Step:
 
     def python(self, *args: Any, **kwargs: Any) -> Any:
         """The step, as its `source` runs in Python: slower, with the same effects, for a debugger to walk through."""
-        program, arrays = self._program(args, kwargs)
-        return program.python(arrays)
+        with self._lock:
+            return self._with_program(args, kwargs, lambda program, arrays: program.python(arrays))
 
     @property
     def loops(self) -> str:
@@ -169,17 +216,17 @@ class Step:
     def _recorded(self) -> Program:
         if self._latest is None:
             raise RuntimeError("compile: nothing is recorded before the first call")
-        return self._latest
+        return self._latest.program
 
-    def _is_as_before(self, args: tuple[Any, ...]) -> bool:
-        """Does the program that ran last fit this call, too? Only for plain arrays, and quickly."""
-        if self._expected is None or len(args) != len(self._expected):
-            return False
-        for a, (shape, dtype) in zip(args, self._expected, strict=True):
-            if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.carray:
-                return False
-        state, gradients = self._key
-        return state.holds() and (gradients is None or gradients == state.gradients())
+    def _with_program(self, args: Any, kwargs: Any, use: Callable[[Program, list[Any]], Any]) -> Any:
+        """use(program, arrays), with the program that fits arguments and state. The caller holds the lock."""
+        for _ in range(_TRIES):
+            program, arrays = self._program(args, kwargs)
+            try:
+                return use(program, arrays)
+            except Outdated:
+                self._forget(program)
+        raise CompileError("compile: the state changes whenever it has been recorded")
 
     def _current_state(self) -> State:
         """What the function can get at now: as in an earlier call, if it was the same then."""
@@ -206,6 +253,8 @@ class Step:
             key = (*key[:-1], None)
         program = self._programs.get(key)
         if program is None:
+            if hash(key) in self._uncompiled:
+                raise TooMany(_TOO_MANY)
             began = time.perf_counter()
             try:
                 program, depends = record(self.function, state, form, arrays)
@@ -219,6 +268,7 @@ class Step:
             key = (*key[:-1], state.gradients() if depends else None)
             self.stats["recorded"] += 1
             recorded = time.perf_counter()
+            self._note(program, key)
             try:
                 program.compile()
             except Exception as error:
@@ -227,15 +277,42 @@ class Step:
             self.stats["record_seconds"] += recorded - began
             self.stats["compile_seconds"] += time.perf_counter() - recorded
             self._programs[key] = program
-            while len(self._programs) > MOST_PROGRAMS:
-                self._programs.popitem(last=False)
+            total = sum(p.nbytes for p in self._programs.values())
+            while total > MOST_BYTES and len(self._programs) > 1:
+                total -= self._programs.popitem(last=False)[1].nbytes
                 self.stats["evicted"] += 1
             self._states = [s for s in self._states if any(k[-2] is s for k in self._programs)]
         self._programs.move_to_end(key)
-        self._latest, self._key = program, key[-2:]
         plain = all(type(a) is np.ndarray and a.ndim > 0 for a in args) and not kwargs
-        self._expected = [(a.shape, a.dtype) for a in arrays] if plain else None
+        self._latest = Latest(program, *key[-2:], [(a.shape, a.dtype) for a in arrays] if plain else None)
         return program, [a if a.ndim else a.reshape(1) for a in arrays]
+
+    def _note(self, program: Program, key: tuple[Any, ...]) -> None:
+        """Before a program is compiled. TooMany: it is not worth it. Warns once where there is no end of them."""
+        text, shapes, before = hash(program.loops), key[:-2], self._shapes
+        if text not in self._texts:
+            if len(self._texts) >= MOST_COMPILED:
+                self._uncompiled.update((hash(key), hash((*key[:-1], None))))
+                raise TooMany(_TOO_MANY)
+            self._texts.add(text)
+            if len(self._texts) == MANY + 1:
+                changed = "the form of its arguments, or an option or mode of its state, changed"
+                for memory, old, new in zip(program.inputs, before[1:], shapes[1:], strict=False):
+                    if len(before) == len(shapes) and old != new:
+                        changed = f"{memory.name} is {new[1]} {new[0]} and was {old[1]} {old[0]}"
+                        break
+                name = getattr(self.function, "__name__", "the step")
+                warnings.warn(
+                    f"compile: {name} was compiled {MANY + 1} times, the last time because {changed}. Every new shape "
+                    "or option takes that time and memory again: pad or sort the arguments to a few sizes, or run the "
+                    f"function uncompiled, as it is after {MOST_COMPILED} of them",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+        self._shapes = shapes
+
+
+_TOO_MANY = "compile: too many programs of this step were compiled already"
 
 
 def _unforeseen(error: Exception) -> CompileError:
@@ -286,6 +363,7 @@ def _numbers(form: Any) -> frozenset[int]:
 
 
 def _normal(a: Any) -> Any:
+    a = np.asarray(a)  # of a subclass, such as `memmap`, the plain array
     return a if a.flags.carray and a.dtype.isnative else np.array(a, order="C", dtype=a.dtype.newbyteorder("="))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl import locks
 from minidl.data.dataset import Dataset, as_arrays
 from minidl.jit import kernel, prange
 from minidl.random import default_generator
@@ -72,6 +73,8 @@ class Loader:
             raise ValueError(f"Loader: expected a batch_size of at least 1, found {batch_size}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
         self.generator = np.random.default_rng(seed) if seed is not None else None
+        if self.generator is not None:
+            locks.renewed(self.generator.bit_generator.lock)
         # Images in the one form that the kernel takes: C order, writable.
         self.arrays = [np.require(a, requirements=("C", "A", "W")) if _are_images(a) else a for a in self.arrays]
         first, given = self.arrays[0], bool(np.any(np.not_equal(mean, 0)) or np.any(np.not_equal(std, 1)))

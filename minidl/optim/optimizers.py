@@ -146,16 +146,26 @@ class Optimizer:
 
     @quietly
     def step(self) -> None:
-        """Move every parameter that has a gradient. ValueError: a gradient of another shape than its parameter's."""
+        """Move every parameter that has a gradient.
+
+        ValueError, before any moves: a gradient of another shape than its parameter's, a parameter or state of it that
+        is read-only.
+        """
+        name, params = type(self).__name__, [p for group in self.param_groups for p in group["params"]]
+        for n, p in enumerate(params):
+            if p.grad is None:
+                continue
+            if p.grad.shape != p.data.shape:
+                raise ValueError(f"{name}: expected a gradient of shape {p.data.shape}, found {p.grad.shape}")
+            for what, array in {"data": p.data, **self.state.get(p, {})}.items():
+                if isinstance(array, np.ndarray) and not array.flags.writeable:
+                    raise ValueError(f"{name}: parameter {n}, of shape {p.shape}, has {what} that is read-only")
         for group in self.param_groups:
             if type(lr := group["lr"]) is not float and not hasattr(lr, "recorder"):  # set by hand between steps
                 group["lr"] = self.options["lr"](type(self).__name__, "lr", lr)
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if p.grad.shape != p.data.shape:
-                    name = type(self).__name__
-                    raise ValueError(f"{name}: expected a gradient of shape {p.data.shape}, found {p.grad.shape}")
                 values = _flat(p.data, p.data)
                 self._update(p, values, _flat(p.grad, p.data), group)
                 _store(values, p.data, p.data)

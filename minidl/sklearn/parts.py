@@ -5,30 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from minidl import init, nn, optim
+from minidl import init, locks, nn, optim
 from minidl.evaluation import evaluating
 from minidl.random import default_generator
 from minidl.run import Run
 from minidl.sklearn.options import ACTIVATIONS, hidden_widths
 from minidl.tensor import Array
 
-_turn = threading.RLock()  # of who has minidl's own generator
-
-
-def _after_fork_in_child() -> None:
-    global _turn
-    _turn = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_turn = locks.lock()  # of who has minidl's own generator
 
 
 @contextlib.contextmanager
