@@ -284,7 +284,7 @@ class Step:
             self._states = [s for s in self._states if any(k[-2] is s for k in self._programs)]
         self._programs.move_to_end(key)
         plain = all(type(a) is np.ndarray and a.ndim > 0 for a in args) and not kwargs
-        self._latest = Latest(program, *key[-2:], [(a.shape, a.dtype) for a in arrays] if plain else None)
+        self._latest = Latest(program, key[-2], key[-1], [(a.shape, a.dtype) for a in arrays] if plain else None)
         return program, [a if a.ndim else a.reshape(1) for a in arrays]
 
     def _note(self, program: Program, key: tuple[Any, ...]) -> None:
