@@ -700,3 +700,63 @@ def test_the_cache_is_another_when_a_file_with_kernels_changes():
         path = inspect.getsourcefile(known.py_func)
         if Path(path).is_relative_to(Path(minidl.__file__).parent):
             assert path in sources, known.__name__
+
+
+# ------------------------------------------------------------------- one cache of several processes
+
+
+@compiled
+def test_two_processes_that_compile_for_two_dtypes_at_once(own_cache):
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from minidl import kernel_cache
+from minidl.ops.activation import relu_forward
+kernel_cache.cache_directory = lambda: sys.argv[1]
+place, mine, other = Path(sys.argv[1]), *sys.argv[2:]
+save = kernel_cache._Cache.save_overload
+def together(self, sig, data):  # neither writes before both have compiled
+    (place / mine).touch()
+    while not (place / other).exists(): pass
+    save(self, sig, data)
+kernel_cache._Cache.save_overload = together
+x = np.ones(3, mine)
+relu_forward(x, x.copy())
+"""
+    pair = [("float32", "float64"), ("float64", "float32")]
+    both = [subprocess.Popen([sys.executable, "-c", code, str(own_cache), *names]) for names in pair]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    data = [path.name for path in own_cache.glob("*relu_forward*.nbc")]
+    assert len(set(data)) == 2
+    for dtype in ("float32", "float64"):
+        relu = Kernel(KERNELS["relu_forward"].py_func)
+        y = np.empty(2, dtype)
+        relu(np.array([-1, 2], dtype), y)
+        assert y.tolist() == [0, 2]
+
+
+@compiled
+def test_a_cache_file_with_other_code_is_compiled_again(own_cache):
+    def halved(x, y):
+        for i in range(x.size):
+            y[i] = x[i] / 2
+
+    def doubled(x, y):
+        for i in range(x.size):
+            y[i] = x[i] * 2
+
+    first, second = Kernel(doubled), Kernel(halved)
+    for dtype in (np.float32, np.float64):
+        for k in (first, second):
+            k(np.arange(3, dtype=dtype), np.empty(3, dtype))
+    files = sorted(own_cache.glob("*.nbc"))
+    assert len(files) == 4
+    whole = [path.read_bytes() for path in files]
+    for shift in (1, 2, 3):
+        for n, path in enumerate(files):
+            path.write_bytes(whole[(n + shift) % 4])
+        for dtype in (np.float32, np.float64):
+            for function, expected in ((doubled, [0, 2, 4]), (halved, [0, 0.5, 1])):
+                y = np.empty(3, dtype)
+                Kernel(function)(np.arange(3, dtype=dtype), y)
+                assert y.tolist() == expected

@@ -164,9 +164,6 @@ class Step:
         from minidl.compiler.epoch import Epoch
 
         arrays, affine, size = list(loader.arrays), list(loader.affine), loader.batch_size
-        order, least = np.ascontiguousarray(order, np.int64), min(map(len, arrays))
-        if order.min() < 0 or order.max() >= least:
-            raise IndexError(f"run: expected indices of {least} examples, found {order.min()} to {order.max()}")
         batch = loader.batch(order[:size])
         epochs: dict[Program, Epoch] = {}
         first, some = 0, 1
