@@ -39,7 +39,6 @@ __all__ = [
     "report",
     "search",
     "set_num_threads",
-    "sklearn",
     "summary",
     "train",
     "warmup",

@@ -50,7 +50,7 @@ def evaluate(
     """
     loader = pairs("evaluate", dataset, batch_size)
     function, measures = loss_function(loss, loader.arrays[1]), named_metrics(metrics)
-    seen, counts, total, outputs, targets = 0, 0.0, 0.0, [], []
+    seen, counts, total, outputs, targets, kept = 0, 0.0, 0.0, [], [], []
     with evaluating(model):
         for x, y in loader:
             made = model(x)
@@ -59,14 +59,17 @@ def evaluate(
             counts += float(count)
             total += mean.item() * float(count)
             if measures:
-                outputs.append(made.data if counted is None else made.data[counted])
-                targets.append(y if counted is None else y[counted])
+                outputs.append(made.data)
+                targets.append(y)
+                kept.append(np.full(y.shape, True) if counted is None else counted)
     if not counts:
         found_none = f"{seen} that the loss gives no weight" if seen else "none"
         raise ValueError(f"evaluate: expected at least one example, found {found_none}")
     found = {"loss": total / counts}
     if measures:
-        every, true = np.concatenate(outputs), np.concatenate(targets)
+        every, true, which = np.concatenate(outputs), np.concatenate(targets), np.concatenate(kept)
+        if not which.all():  # what is ignored is in no figure
+            every, true = np.moveaxis(every, 1, -1)[which], true[which]
         measured = plain({name: measure(every, true) for name, measure in measures.items()})
         found |= {name: float(value) for name, value in measured.items()}
     return found
@@ -125,13 +128,16 @@ def pairs(name: str, given: Any, batch_size: int, shuffle: bool = False) -> data
 
 def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
     """The loss of that name; where there is none, the usual one for such targets."""
-    if loss is None and targets.dtype.kind == "b":
+    if loss is None and targets.dtype.kind not in "iuf":
+        found, numbers = str(targets.dtype), "np.unique(y, return_inverse=True)[1] are class numbers"
+        if targets.dtype.kind == "b":
+            found, numbers = "booleans", "y.astype(int) has two classes"
         raise TypeError(
-            "expected targets as class numbers (integers) or floats where no loss is given, found booleans of shape "
-            f"{targets.shape}; y.astype(int) has two classes, and other targets take a loss="
+            f"expected targets as class numbers (integers) or floats where no loss is given, found {found} of shape "
+            f"{targets.shape}; {numbers}, and other targets take a loss="
         )
     if loss is None:
-        loss = "cross_entropy" if targets.dtype.kind in "iub" else "mse"
+        loss = "cross_entropy" if targets.dtype.kind in "iu" else "mse"
     return loss if callable(loss) else chosen("a loss", loss, LOSSES)
 
 

@@ -200,8 +200,9 @@ def _parts(
         counts.data = counts.data + count
         group.data = group.data + count
         if counts_right:
-            right.data = right.data + _right_answers(outputs.data, y, counted)
-            rows.data = rows.data + (len(y) if counted is None else np.sum(counted))
+            hits = _hits(outputs.data, y)
+            right.data = right.data + np.sum(hits if counted is None else hits & counted)
+            rows.data = rows.data + (hits.size if counted is None else np.sum(counted))
         return mean, count
 
     def objective(x: Any, y: Any) -> Tensor:
@@ -238,16 +239,11 @@ def _parts(
     return _Parts(objective, update, step, gather)
 
 
-def _right_answers(outputs: Any, y: Any, counted: Any) -> Any:
-    """How many of the likeliest classes are the targets: labels (N,), or shares of the classes (N, C).
-
-    counted: (N,) bool, which of them count, or None for all.
-    """
-    if outputs.ndim == 2 and outputs.shape[1] > 1:
-        hits = np.argmax(outputs, axis=1) == (np.argmax(y, axis=1) if y.ndim == 2 else y)
-    else:
-        hits = (outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5)
-    return np.sum(hits if counted is None else hits & counted)
+def _hits(outputs: Any, y: Any) -> Any:
+    """(N, …) bool: where the likeliest class is the target; y: labels (N, …), or shares of the classes (N, C, …)."""
+    if outputs.ndim >= 2 and outputs.shape[1] > 1:
+        return np.argmax(outputs, axis=1) == (np.argmax(y, axis=1) if y.ndim == outputs.ndim else y)
+    return (outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5)
 
 
 def _diverged(run: Run, before: Mapping[str, Any], parts: _Parts) -> DivergenceError:

@@ -396,7 +396,7 @@ LAYER_BAD = [
         r"expected embed_dim to be a multiple of num_heads, .* found 8 and 3",
         lambda: nn.MultiheadAttention(8, 3),
     ),
-    (ValueError, r"found 8 and 0", lambda: nn.MultiheadAttention(8, 0)),
+    (ValueError, r"expected num_heads as an int of at least 1, found 0", lambda: nn.MultiheadAttention(8, 0)),
     (ValueError, r"probability dropout from 0 to 1, found 1.5", lambda: nn.MultiheadAttention(8, 2, 1.5)),
 ]
 X = np.ones((2, 3, 4), np.float32)

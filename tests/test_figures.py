@@ -206,7 +206,7 @@ def test_any_number_may_be_a_rate_a_metric_a_figure(value, tmp_path):
     state = load_checkpoint(saved)
     assert type(state.state["history"]["rows"][1]["lr"]) is float
     assert state.config == {"lr": float(rate)}
-    again = fit(nn.Dense(3, 2), (X, Y), (X, Y), epochs=3, optimizer=optimizer, metrics=[measured], resume=saved,
+    again = fit(net, (X, Y), (X, Y), epochs=3, optimizer=optimizer, metrics=[measured], resume=saved,
                 callbacks=[Figures(extra=[value] * 3), *found[1:]], schedule=optim.StepLR(optimizer, 9),
                 compile=False, verbose=False)  # fmt: skip
     assert again.epochs == 3

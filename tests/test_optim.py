@@ -671,3 +671,21 @@ def test_a_state_of_one_parameter_under_two_keys():
     del state["state"][0]
     optimizer.load_state_dict(state)  # as JSON has it
     assert len(optimizer.state) == len(optimizer.param_groups[0]["params"])
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_rate_that_a_schedule_made_negative_is_loaded_again(kind):
+    def made():
+        return kind([Tensor(np.ones(2), requires_grad=True)], lr=0.1)
+
+    optimizer, other = made(), made()
+    optim.StepLR(optimizer, 1)
+    optimizer.param_groups[0]["lr"] = -1e-3
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["lr"] == -1e-3
+    optimizer.load_state_dict(optimizer.state_dict())
+    for wrong in (math.nan, math.inf, "0.1"):
+        with pytest.raises((TypeError, ValueError), match=f"{kind.__name__}: expected a (finite lr|number for lr)"):
+            other.load_state_dict(
+                {"state": {}, "param_groups": [{**optimizer.state_dict()["param_groups"][0], "lr": wrong}]}
+            )

@@ -25,16 +25,24 @@ def test_public_names_are_the_same_everywhere():
     in_readme = set(re.findall(r"\bminidl\.([a-zA-Z]\w*)", README))
     for line in re.findall(r"from minidl import ([\w, ]+)", README):
         in_readme |= set(line.split(", "))
-    assert in_readme <= public, "the README names what minidl does not have"
+    assert in_readme <= public | set(EXTRAS), "the README names what minidl does not have"
     quoted = set(re.findall(r"`(\w+)`", README))
     assert public <= in_readme | quoted, "the README says nothing of these"
     assert {"__version__", "__doc__", "__all__"} <= set(dir(minidl))
 
 
+def test_all_that_is_public_can_be_imported_without_any_extra(monkeypatch):
+    for part, package in EXTRAS.items():
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+        monkeypatch.delitem(sys.modules, f"minidl.{part}", raising=False)
+        monkeypatch.delitem(vars(minidl), part, raising=False)
+    names = {}
+    exec("from minidl import *", names)
+    assert set(minidl.__all__) <= set(names)
+
+
 @pytest.mark.parametrize("name", minidl.__all__)
 def test_every_public_name_is_there(name):
-    if name in EXTRAS:
-        pytest.importorskip(EXTRAS[name], reason="the extra is not installed")
     found = getattr(minidl, name)
     assert found.__doc__
     assert vars(sys.modules["minidl"]).get(name, found) is found

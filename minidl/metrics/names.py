@@ -36,15 +36,23 @@ _TOP = r"top[1-9]\d{0,8}"
 
 
 def _of_logits(name: str, mode: str, function: Callable[[Array, Array], Any]) -> Metric:
-    """The metric function(labels (N,), logits (N, C ≥ 2) in float64), with its inputs checked."""
+    """The metric function(labels (N,), logits (N, C ≥ 2) in float64), with its inputs checked.
+
+    Of outputs (N, C, d₁, …) and targets (N, d₁, …) each place is one of the N.
+    """
 
     def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
         logits, labels = array(outputs, "outputs"), array(targets, "targets")
         if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
             z = logits.reshape(-1).astype(np.float64)
             logits = np.stack([np.zeros_like(z), z], axis=1)  # the same probabilities, by a softmax
-        elif logits.ndim != 2:
-            raise ValueError(f"expected outputs (N, C) or (N,), found shape {logits.shape}")
+        elif logits.ndim > 2 and labels.shape == (len(logits), *logits.shape[2:]):
+            logits, labels = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1]), labels.reshape(-1)
+        if logits.ndim != 2:
+            raise ValueError(
+                "expected outputs (N, C) or (N,), or (N, C, d₁, …) with targets (N, d₁, …), "
+                f"found shapes {logits.shape} and {labels.shape}"
+            )
         y = class_labels(labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels, "targets")
         one_length(outputs=logits, targets=y)
         columns(y, None, logits.shape[1])

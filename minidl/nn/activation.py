@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl import ops
-from minidl.nn.module import Module
+from minidl.nn.module import Module, check_dim
 from minidl.ops.inputs import number
 from minidl.tensor import ArrayLike, Tensor
 
@@ -45,6 +45,8 @@ class GELU(Module):
     """`ops.gelu`"""
 
     def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: expected approximate "none" or "tanh", found {approximate!r}')
         self.approximate = approximate
 
     def forward(self, x: ArrayLike) -> Tensor:
@@ -89,7 +91,7 @@ class Softmax(Module):
     """`ops.softmax`"""
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        self.dim = check_dim(type(self).__name__, dim)
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.softmax(x, self.dim)
@@ -99,7 +101,7 @@ class LogSoftmax(Module):
     """`ops.log_softmax`"""
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        self.dim = check_dim(type(self).__name__, dim)
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.log_softmax(x, self.dim)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import init, ops
 from minidl.nn.dense import Dense
-from minidl.nn.module import Module, values_of
+from minidl.nn.module import Module, check_flags, check_layer, probability, values_of
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -40,15 +40,17 @@ class MultiheadAttention(Module):
         dtype: Any = np.float32,
         generator: np.random.Generator | None = None,
     ) -> None:
-        if not (embed_dim >= 1 and num_heads >= 1 and embed_dim % num_heads == 0):
+        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
+        sizes = {"embed_dim": embed_dim, "num_heads": num_heads, "kdim": self.kdim, "vdim": self.vdim}
+        check_layer("MultiheadAttention", dtype, **sizes)
+        check_flags("MultiheadAttention", bias=bias, batch_first=batch_first)
+        if embed_dim % num_heads:
             raise ValueError(
-                f"MultiheadAttention: expected embed_dim to be a multiple of num_heads, both at least 1, "
+                "MultiheadAttention: expected embed_dim to be a multiple of num_heads, both at least 1, "
                 f"found {embed_dim} and {num_heads}"
             )
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"MultiheadAttention: expected a probability dropout from 0 to 1, found {dropout}")
-        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
-        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
+        self.dropout = probability("MultiheadAttention", dropout, "dropout")
         self.generator = generator
 
         def weight(outputs: int, inputs: int) -> Tensor:

@@ -34,7 +34,7 @@ class ModuleList(Module):
             setattr(self, names.pop(id(module), str(i)), self._checked(module, i))
 
     def _checked(self, module: Any, place: int) -> Module:
-        if not callable(module):
+        if not callable(module) or isinstance(module, type):
             raise TypeError(f"{type(self).__name__}: expected modules, found {module!r} in place {place}")
         return module  # type: ignore[no-any-return]
 
@@ -207,6 +207,9 @@ class Residual(Module):
     """
 
     def __init__(self, module: Module, shortcut: Module | None = None) -> None:
+        for name, value in (("module", module), ("shortcut", shortcut)):
+            if isinstance(value, type) or not (callable(value) or (value is None and name == "shortcut")):
+                raise TypeError(f"Residual: expected {name} as a module, found {value!r}")
         self.module, self.shortcut = module, shortcut
 
     def forward(self, x: ArrayLike) -> Any:

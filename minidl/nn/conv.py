@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import init, ops
-from minidl.nn.module import Module, check_layer
+from minidl.nn.module import Module, check_flags, check_layer
 from minidl.ops.conv import paddings, pair
 from minidl.tensor import ArrayLike, Tensor
 
@@ -49,6 +49,9 @@ class _Convolution(Module):
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair(kernel_size, "kernel_size", 1, self.dimensions)
+        check_flags(layer, bias=bias)
+        around = (pair(stride, "stride", 1, self.dimensions), pair(dilation, "dilation", 1, self.dimensions))
+        paddings(padding, self.kernel_size, *around)
         self.stride, self.dilation, self.padding_mode = stride, dilation, padding_mode
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0, self.dimensions)
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
@@ -133,6 +136,7 @@ class ConvTranspose2d(_Convolution):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, generator
         )
+        pair(output_padding, "output_padding", 0)
         self.output_padding = output_padding
 
     def forward(self, x: ArrayLike) -> Tensor:

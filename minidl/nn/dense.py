@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import init, ops
-from minidl.nn.module import Module, check_layer, values_of
+from minidl.nn.module import Module, check_flags, check_layer, values_of
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -27,6 +27,7 @@ class Dense(Module):
         generator: np.random.Generator | None = None,
     ) -> None:
         check_layer("Dense", dtype, in_features=in_features, out_features=out_features)
+        check_flags("Dense", bias=bias)
         self.in_features, self.out_features = in_features, out_features
         bound = in_features**-0.5
         self.weight = Tensor(np.empty((in_features, out_features), dtype).T, requires_grad=True)

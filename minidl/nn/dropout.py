@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl import ops
-from minidl.nn.module import Module
-from minidl.ops.inputs import number
+from minidl.nn.module import Module, probability
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -14,9 +13,7 @@ class Dropout(Module):
     """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0."""
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: expected a probability p from 0 to 1, found {p}")
-        self.p, self.generator = number(p, "p"), generator
+        self.p, self.generator = probability(type(self).__name__, p), generator
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.dropout(x, self.p, self.training, self.generator)

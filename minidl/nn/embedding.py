@@ -23,6 +23,8 @@ class Embedding(Module):
         generator: np.random.Generator | None = None,
     ) -> None:
         check_layer("Embedding", dtype, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if not isinstance(padding_idx, int | np.integer | None) or isinstance(padding_idx, bool):
+            raise TypeError(f"Embedding: expected padding_idx as an int or None, found {padding_idx!r}")
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: expected padding_idx within {num_embeddings} rows, found {padding_idx}")
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from minidl.ops.inputs import number
 from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
 
@@ -189,7 +190,33 @@ def values_of(x: ArrayLike) -> Any:
 def check_layer(layer: str, dtype: Any, **sizes: Any) -> None:
     """TypeError unless the dtype is float32 or float64; ValueError unless each size is an int of at least 1."""
     for name, n in sizes.items():
-        if not isinstance(n, int | np.integer) or n < 1:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{layer}: expected {name} as an int of at least 1, found {n!r}")
-    if np.dtype(dtype) not in FLOATS:
-        raise TypeError(f"{layer}: expected dtype float32 or float64, found {np.dtype(dtype)}")
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{layer}: expected dtype float32 or float64, found {dtype!r}") from None
+    if found not in FLOATS:
+        raise TypeError(f"{layer}: expected dtype float32 or float64, found {found}")
+
+
+def check_flags(layer: str, **flags: Any) -> None:
+    """TypeError unless each is True or False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{layer}: expected {name} as True or False, found {flag!r}")
+
+
+def check_dim(layer: str, dim: Any) -> int:
+    """An axis. TypeError unless it is an int."""
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"{layer}: expected dim as an int, found {dim!r}")
+    return int(dim)
+
+
+def probability(layer: str, p: Any, name: str = "p") -> float:
+    """A number from 0 to 1. TypeError, ValueError: another thing, or outside."""
+    p = number(p, name)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{layer}: expected a probability {name} from 0 to 1, found {p}")
+    return p  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
-from minidl.nn.module import Module, check_layer
+from minidl.nn.module import Module, check_flags, check_layer
 from minidl.ops.inputs import number
 from minidl.tensor import ArrayLike, Tensor
 
@@ -38,6 +38,7 @@ class _BatchNorm(_Normalisation):
         dtype: Any = np.float32,
     ) -> None:
         check_layer(type(self).__name__, dtype, num_features=num_features)
+        check_flags(type(self).__name__, affine=affine, track_running_stats=track_running_stats)
         self.num_features, self.eps = num_features, number(eps, "eps")
         self.momentum = None if momentum is None else number(momentum, "momentum")
         self._affine(num_features, dtype, affine, affine)
@@ -95,6 +96,9 @@ class LayerNorm(_Normalisation):
         several = isinstance(normalized_shape, list | tuple)
         self.normalized_shape = tuple(normalized_shape) if several else (normalized_shape,)
         check_layer("LayerNorm", dtype, **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
+        if not self.normalized_shape:
+            raise ValueError("LayerNorm: expected normalized_shape of at least one axis, found none")
+        check_flags("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
         self.eps = number(eps, "eps")
         self._affine(self.normalized_shape, dtype, elementwise_affine, elementwise_affine and bias)
 
@@ -112,6 +116,7 @@ class GroupNorm(_Normalisation):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, dtype: Any = np.float32
     ) -> None:
         check_layer("GroupNorm", dtype, num_groups=num_groups, num_channels=num_channels)
+        check_flags("GroupNorm", affine=affine)
         if math.gcd(num_groups, num_channels) != num_groups:
             raise ValueError(f"GroupNorm: expected num_groups to divide {num_channels} channels, found {num_groups}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, number(eps, "eps")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import init, ops
-from minidl.nn.module import Module, check_layer
+from minidl.nn.module import Module, check_flags, check_layer, probability
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -36,10 +36,10 @@ class _Recurrent(Module):
     ) -> None:
         layer = type(self).__name__
         check_layer(layer, dtype, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"{layer}: expected a probability dropout from 0 to 1, found {dropout}")
+        check_flags(layer, bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.dropout = probability(layer, dropout, "dropout")
         self.generator = generator
         for k in range(num_layers):
             inputs = input_size if k == 0 else hidden_size * self._directions

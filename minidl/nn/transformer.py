@@ -11,7 +11,7 @@ from minidl import ops
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.dense import Dense
 from minidl.nn.dropout import Dropout
-from minidl.nn.module import Module
+from minidl.nn.module import Module, check_flags, check_layer
 from minidl.nn.norm import LayerNorm
 from minidl.tensor import ArrayLike, Tensor
 
@@ -47,6 +47,8 @@ class TransformerEncoderLayer(Module):
                 f'TransformerEncoderLayer: expected activation "relu", "gelu" or a function, found {activation!r}'
             )
         self.activation = activation if callable(activation) else _ACTIVATIONS[activation]
+        check_flags("TransformerEncoderLayer", norm_first=norm_first)
+        check_layer("TransformerEncoderLayer", dtype, d_model=d_model, nhead=nhead, dim_feedforward=dim_feedforward)
         self.norm_first = norm_first
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype, generator=generator

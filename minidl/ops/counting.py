@@ -12,7 +12,7 @@ from minidl.tensor import Array
 
 
 class Mean(NamedTuple):
-    """A mean (), what its sum was divided by, and which labels, (N,) bool, were in it."""
+    """A mean (), what its sum was divided by, and which labels, bool of their shape, were in it."""
 
     value: Array
     count: Any

@@ -203,7 +203,7 @@ def _weighted(
         return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
     divisor = np.where(sums[1] == 0, empty_divisor(), sums[1])  # every row ignored: NaN, as PyTorch has it
     mean = as_array(sums[0] / divisor, losses.dtype)
-    note(mean, sums[1], labels != ignore_index)
+    note(mean, sums[1], np.reshape(labels != ignore_index, shape))
     return mean, lambda dy: np.broadcast_to(dy / divisor.astype(losses.dtype), losses.shape)
 
 

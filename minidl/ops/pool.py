@@ -127,14 +127,19 @@ def _planes(x: Array, dimensions: int) -> Array:
     return x.reshape(math.prod(x.shape[:-dimensions]), *size)
 
 
+def check_padding(kernel: tuple[int, ...], padding: tuple[int, ...]) -> None:
+    """ValueError: padding over half of a window."""
+    if any(2 * p > k for k, p in zip(kernel, padding, strict=True)):
+        raise ValueError(f"expected padding of at most half of the kernel {tuple(kernel)}, found {tuple(padding)}")
+
+
 def _outputs(
     size: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> list[int]:
     """How many windows there are in each dimension. ValueError: none, or padding over half of a window."""
+    check_padding(kernel, padding)
     counts = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
-        if 2 * p > k:
-            raise ValueError(f"expected padding of at most half of the kernel {tuple(kernel)}, found {tuple(padding)}")
         over = n + 2 * p - d * (k - 1) - 1
         count = (over + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode and (count - 1) * s >= n + p:  # a window that would begin in the padding behind

@@ -128,10 +128,10 @@ class Optimizer:
         given = {k: v for k, v in {**self.defaults, **group}.items() if k != "params"}
         self.param_groups.append({"params": params, **self._checked(given)})
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options as plain numbers. TypeError, ValueError: another type, or out of range."""
-        name = type(self).__name__
-        made = {key: self.options[key](name, key, v) if key in self.options else v for key, v in options.items()}
+    def _checked(self, options: dict[str, Any], **others: Check) -> dict[str, Any]:
+        """The options as plain numbers; `others` stand in for checks. TypeError, ValueError: another type or range."""
+        name, checks = type(self).__name__, {**self.options, **others}
+        made = {key: checks[key](name, key, v) if key in checks else v for key, v in options.items()}
         self._check(made)
         return made
 
@@ -210,7 +210,9 @@ class Optimizer:
         known = [*self.defaults, "initial_lr"]
         given = [{k: new[k] for k in known if k in new} for new in groups]
         for group, new in zip(self.param_groups, given, strict=True):
-            new.update(self._checked({**{k: v for k, v in group.items() if k != "params"}, **new}))
+            options = {**{k: v for k, v in group.items() if k != "params"}, **new}
+            planned: dict[str, Check] = {"lr": number()} if "initial_lr" in options else {}  # which may come below 0
+            new.update(self._checked(options, **planned))
         for group, new in zip(self.param_groups, given, strict=True):
             group.update(new)
         self.state = loaded
