@@ -13,7 +13,7 @@ import numpy as np
 
 import minidl
 from minidl import data, nn, ops, optim
-from minidl.pictures import save_grid
+from minidl.data.images import save_grid
 
 LATENT, HIDDEN, BATCH = 20, 512, 128
 

@@ -7,8 +7,8 @@ picture needs the plot extra: pip install "minidl[plot]".   Usage: python 16_sea
 import argparse
 from pathlib import Path
 
-from minidl import callbacks, data, models, optim, search
-from minidl.train import fit
+from minidl import data, models, optim, search
+from minidl.train import callbacks, fit
 
 SPACE = {
     "lr": search.LogUniform(1e-4, 1e-1),

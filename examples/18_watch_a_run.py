@@ -9,7 +9,8 @@ import sys
 import textwrap
 
 import minidl
-from minidl import data, init, nn, optim
+from minidl import data, nn, optim
+from minidl.nn import init
 from minidl.train import fit
 from minidl.watch import Watch
 

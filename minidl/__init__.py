@@ -13,12 +13,11 @@ __version__ = "0.1.0"
 
 # Imported when they are first asked for: few programs ask for all of them.
 _NAMES = {"CompileError": "compiler", "compile": "compiler", "explain": "explanation", "summary": "overview"}
-_MODULES = ("callbacks", "checkpoint", "metrics", "models", "report", "search", "sklearn", "train", "warmup", "watch")
+_MODULES = ("checkpoint", "metrics", "models", "report", "search", "sklearn", "train", "warmup", "watch")
 
 __all__ = [
     "CompileError",
     "Tensor",
-    "callbacks",
     "checkpoint",
     "compile",
     "data",

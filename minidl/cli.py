@@ -18,7 +18,7 @@ from typing import Any
 from minidl import machine, models, optim
 from minidl.commands import explain, report, search, settings, shared, tools, use
 from minidl.commands import train as training
-from minidl.terminal import Failure, note, reason
+from minidl.shared.terminal import Failure, note, reason
 
 MOST_UNITS, MOST_THREADS = 1_000_000, 256
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from minidl import locks
-from minidl.seam import SEAM
+from minidl.core import locks
+from minidl.core.seam import SEAM
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,15 +26,15 @@ from typing import Any, overload
 
 import numpy as np
 
-from minidl.operators import OPS as OPS
-from minidl.operators import Array as Array
-from minidl.operators import ArrayLike as ArrayLike
-from minidl.operators import Operators, plain
-from minidl.paused import PAUSED
-from minidl.paused import no_grad as no_grad
-from minidl.quiet import quietly
-from minidl.registry import enter
-from minidl.seam import SEAM
+from minidl.core.errstate import quietly
+from minidl.core.grad_mode import PAUSED
+from minidl.core.grad_mode import no_grad as no_grad
+from minidl.core.operators import OPS as OPS
+from minidl.core.operators import Array as Array
+from minidl.core.operators import ArrayLike as ArrayLike
+from minidl.core.operators import Operators, plain
+from minidl.core.registry import enter
+from minidl.core.seam import SEAM
 
 Gradient = Callable[[Array], Array]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))

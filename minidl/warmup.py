@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minidl import data, nn, ops, optim
+from minidl.core.seam import Interceptor, intercepted
 from minidl.jit import Kernel, interpreted
 from minidl.ops.linalg import transpose_copy
-from minidl.seam import Interceptor, intercepted
 from minidl.tensor import FLOATS, Array, Tensor
 
 Progress = Callable[[str, int], None]

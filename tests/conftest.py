@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 import minidl
-from minidl.cache import private_directory
+from minidl.jit.environment import private_directory
 
 TIMES = int(os.environ.get("MINIDL_EXAMPLES", "0"))
 

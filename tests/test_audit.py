@@ -32,7 +32,8 @@ sys.addaudithook(hook)
 TRAINING = """
 import numpy as np
 import minidl
-from minidl import callbacks, checkpoint, data, models, optim, train
+from minidl import checkpoint, data, models, optim, train
+from minidl.train import callbacks
 from minidl.data import augment
 
 digits, test = data.load("digits")
@@ -72,7 +73,7 @@ def audited(code, tmp_path, **env):
 def test_nothing_is_opened_started_or_unpickled(what, tmp_path):
     if interpreted() and what.startswith("compiled"):
         pytest.skip("NUMBA_DISABLE_JIT=1: there is nothing compiled")
-    code = {"import": "import minidl, minidl.train, minidl.callbacks", "commands": COMMANDS}.get(what, TRAINING)
+    code = {"import": "import minidl, minidl.train, minidl.train.callbacks", "commands": COMMANDS}.get(what, TRAINING)
     env = {"NUMBA_DISABLE_JIT": "1"} if what == "interpreted" else {}
     assert audited(code.replace("COMPILE", str(what == "compiled step")), tmp_path, **env) == []
 

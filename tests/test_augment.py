@@ -226,7 +226,7 @@ def test_fields_are_smoothed_in_blocks(planes: int) -> None:
 @pytest.mark.skipif(jit.interpreted(), reason="100,000 pixels take long where kernels are plain Python")
 def test_how_far_elastic_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The docstring's α/(6.1·σ): far from the border, by displacing a ramp, whose values tell where they came from."""
-    monkeypatch.setattr(jit._POOL, "requested", 1)
+    monkeypatch.setattr(jit.pool.POOL, "requested", 1)
     ramp = np.broadcast_to(np.arange(64, dtype=F32), (64, 1, 64, 64))
     away = (augment.Elastic(34, 4)(ramp, rng()) - ramp)[:, :, 16:48, 16:48]
     assert 0.95 < away.std() / (34 / (6.1 * 4)) < 1.05
@@ -443,7 +443,7 @@ print(json.dumps([hashes, [k for k, v in minidl.jit.KERNELS.items() if v._thread
 
 
 def program(threads: int, *counts: int, **environment: str) -> Any:
-    env = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1]), "NUMBA_NUM_THREADS": "2", **environment}
+    env = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[2]), "NUMBA_NUM_THREADS": "2", **environment}
     command = [sys.executable, "-c", PROGRAM, str(threads), *map(str, counts)]
     return json.loads(subprocess.check_output(command, env=env, timeout=300))
 
@@ -760,7 +760,7 @@ def test_statistics_come_back_with_the_model(tmp_path: Path) -> None:
 
 def test_augmentation_is_imported_when_it_is_used() -> None:
     code = "import sys, minidl; print('minidl.data.augment' in sys.modules); minidl.data.augment.Flip"
-    env = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[2])}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "False\n"
     with pytest.raises(AttributeError, match=r"'minidl\.data' has no attribute 'augmentation'"):
         data.augmentation  # noqa: B018

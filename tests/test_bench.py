@@ -20,9 +20,10 @@ from minidl.bench.measure import Result, Task, bench, cases_of, variants_of
 from minidl.bench.rivals import Rivals
 from minidl.bench.verify import BenchError, WrongResult, small, verify
 from minidl.jit import KERNELS, Kernel, interpreted
+from minidl.jit.kernel import _called
 from minidl.ops.activation import relu_backward, relu_forward
 from minidl.ops.linalg import matmul_forward
-from minidl.terminal import Failure
+from minidl.shared.terminal import Failure
 
 ROOT = str(Path(minidl.__file__).parents[1])
 compiled = pytest.mark.skipif(interpreted(), reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
@@ -357,7 +358,7 @@ def test_kernels_become_vector_instructions():
         assert counts["vector width"] >= 128, name
         assert counts["on single numbers"] == 0, name
         assert counts["calls"] == 0, name
-        if name == "matmul_forward" and jit._called(tile := jit.KERNELS["matmul_tile"]) is not tile.serial:
+        if name == "matmul_forward" and _called(tile := jit.KERNELS["matmul_tile"]) is not tile.serial:
             tile = 24 if minidl.machine.vector_bits() == 512 else 12
             assert counts["fused multiply-adds"] in (tile, 2 * tile)  # LLVM unrolls the loop on some processors
 

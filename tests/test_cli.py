@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_file_on_any_number_of_threads(tmp_path, op
 
 
 def test_without_mnist_and_without_asking_for_it_the_digits_are_taken(tmp_path):
-    if any(Path(minidl.cache.cache_root(), "data", "mnist").glob("*")):
+    if any(Path(minidl.jit.environment.cache_root(), "data", "mnist").glob("*")):
         pytest.skip("MNIST is in this user's cache")
     small = SMALL[2:]
     run = minidl_("train", "--offline", *small, "--epochs", 1, "--quiet", "--out", tmp_path / "m", MINIDL_DATA=tmp_path)

@@ -20,8 +20,8 @@ import pytest
 from minidl.checkpoint import CheckpointError, load_model
 from minidl.data import DataError, Dataset, DataUnavailable, Loader, load, mean_std, read_idx, sources, write_idx
 from minidl.data import train_test_split as split
+from minidl.data.images import PictureError, read_images
 from minidl.data.sources import FILES, Source
-from minidl.pictures import PictureError, read_images
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (4, 28, 28), np.uint8), np.array([3, 1, 4, 1], np.uint8)

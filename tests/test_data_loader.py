@@ -342,7 +342,7 @@ print(json.dumps(digest.hexdigest()))
 
 @pytest.mark.skipif(jit.interpreted(), reason="NUMBA_DISABLE_JIT=1: there are no threads, and loops take minutes")
 def test_number_of_threads_changes_nothing() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[2])}
     found = [
         json.loads(subprocess.check_output([sys.executable, "-c", PROGRAM, n], env=environment, timeout=300))
         for n in ("1", "2")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import callbacks, metrics, nn, optim
+from minidl import metrics, nn, optim
 from minidl.checkpoint import load_checkpoint
-from minidl.history import History
 from minidl.tensor import Tensor
-from minidl.train import evaluate, fit
+from minidl.train import callbacks, evaluate, fit
+from minidl.train.history import History
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import jit, kernel_cache, ops
-from minidl.cache import cache_root, private_directory
-from minidl.jit import KERNELS, Kernel, get_num_threads, kernel, prange, set_num_threads
+from minidl import jit, ops
+from minidl.jit import KERNELS, Kernel, cache, get_num_threads, kernel, prange, set_num_threads
+from minidl.jit.environment import cache_root, private_directory
+from minidl.jit.kernel import _called
 from minidl.ops import tile as _tile
 from minidl.ops.activation import relu_forward
 from minidl.ops.conv_kernels import lane_products, matmul_taps
@@ -32,7 +33,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
 
 def python(code: str, timeout: float = 300, **env: str | None) -> Any:
     """Run this in a fresh process; what its last line prints, from JSON."""
-    variables = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[1]), **env}
+    variables = {**os.environ, "PYTHONPATH": str(Path(jit.__file__).parents[2]), **env}
     run = subprocess.run(
         [sys.executable, "-c", code],
         env={k: v for k, v in variables.items() if v is not None},
@@ -59,7 +60,7 @@ def call(k: Any) -> list[float]:
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel_cache, "cache_directory", lambda: str(tmp_path))
+    monkeypatch.setattr(cache, "cache_directory", lambda: str(tmp_path))
     return tmp_path
 
 
@@ -308,15 +309,15 @@ def test_where_the_tile_is_emitted(monkeypatch):
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
     monkeypatch.setattr(numba.config, "CPU_NAME", "skylake-avx512")
     assert _tile.vector_bytes() == 64
-    assert jit._called(matmul_tile) is _tile.matmul_tile
+    assert _called(matmul_tile) is _tile.matmul_tile
     monkeypatch.setattr(numba.config, "CPU_NAME", "haswell")
     assert _tile.vector_bytes() == 32
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
-    assert jit._called(matmul_tile) is matmul_tile.serial  # only source checks its bounds
+    assert _called(matmul_tile) is matmul_tile.serial  # only source checks its bounds
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", None)
     monkeypatch.setattr(numba.config, "CPU_NAME", "generic")
-    assert jit._called(matmul_tile) is matmul_tile.serial
-    assert jit._called(matmul_forward) is matmul_forward.serial
+    assert _called(matmul_tile) is matmul_tile.serial
+    assert _called(matmul_forward) is matmul_forward.serial
 
 
 # --------------------------------------------------------------------------------------------- cache
@@ -379,16 +380,16 @@ def test_a_cache_that_cannot_be_is_one_warning(monkeypatch, tmp_path, refused):
     else:
         tmp_path.chmod(0o777)
         monkeypatch.setenv("MINIDL_CACHE", str(tmp_path))
-    kernel_cache.cache_directory.cache_clear()
+    cache.cache_directory.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match=r"compiled anew in every process: .*MINIDL_CACHE"):
-            assert kernel_cache.cache_directory() is None
+            assert cache.cache_directory() is None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert kernel_cache.cache_directory() is None
+            assert cache.cache_directory() is None
             assert call(Kernel(scale)) == [0, 2, 4]
     finally:
-        kernel_cache.cache_directory.cache_clear()
+        cache.cache_directory.cache_clear()
     assert not any(path.suffix in (".nbi", ".nbc") for path in tmp_path.rglob("*"))
 
 
@@ -396,7 +397,7 @@ def test_the_cache_is_keyed_by_what_code_depends_on(monkeypatch, tmp_path):
     import numba
 
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path))
-    find = kernel_cache.cache_directory.__wrapped__
+    find = cache.cache_directory.__wrapped__
     usual = find()
     assert Path(usual).parent == tmp_path / "kernels"
     assert find() == usual
@@ -464,7 +465,7 @@ def test_damaged_cache_files_are_compiled_again(own_cache, damage, suffix):
 
 @compiled
 def test_a_cache_that_disappears_or_cannot_be_written_does_not_stop_a_kernel(own_cache, monkeypatch):
-    monkeypatch.setattr(kernel_cache, "cache_directory", lambda: str(own_cache / "file" / "below"))
+    monkeypatch.setattr(cache, "cache_directory", lambda: str(own_cache / "file" / "below"))
     (own_cache / "file").write_text("")
     assert call(Kernel(scale)) == [0, 2, 4]
 
@@ -549,13 +550,13 @@ print(json.dumps([*seen, "numba" in sys.modules]))
 
 
 def test_set_num_threads_and_its_errors(monkeypatch):
-    monkeypatch.setattr(jit._POOL, "requested", None)
+    monkeypatch.setattr(jit.pool.POOL, "requested", None)
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     assert get_num_threads() == 3
     for value in ("", "0", "many", "-1"):
-        monkeypatch.setattr(jit._POOL, "requested", None)
+        monkeypatch.setattr(jit.pool.POOL, "requested", None)
         monkeypatch.setenv("NUMBA_NUM_THREADS", value)
-        assert get_num_threads() == jit._cores()
+        assert get_num_threads() == jit.pool._cores()
     set_num_threads(1)
     assert get_num_threads() == 1
     for wrong in (2.0, "2", None, True, np.float64(1)):
@@ -647,7 +648,7 @@ warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, 
 big = dict(steps=3, sizes=(200, 180, 10), batch=128)
 minidl.set_num_threads(2)
 expected = train(**big)[0]
-assert jit._pool_is_running()
+assert jit.pool.pool_is_running()
 pid = os.fork()
 if pid == 0:
     os._exit(0 if train(**big)[0] == expected else 3)
@@ -693,7 +694,7 @@ print(json.dumps([float(minidl.ops.matmul(a, a).data.sum()), numba.get_num_threa
 
 
 def test_the_cache_is_another_when_a_file_with_kernels_changes():
-    sources = kernel_cache.kernel_sources()
+    sources = cache.kernel_sources()
     importlib.import_module("minidl.bench")
     importlib.import_module("minidl.compiler.epoch")
     for known in jit.KERNELS.values():
@@ -710,9 +711,9 @@ def test_two_processes_that_compile_for_two_dtypes_at_once(own_cache):
     code = """
 import sys, numpy as np
 from pathlib import Path
-from minidl import kernel_cache
+from minidl.jit import cache
 from minidl.ops.activation import relu_forward
-kernel_cache.cache_directory = lambda: sys.argv[1]
+cache.cache_directory = lambda: sys.argv[1]
 from numba.core.caching import IndexDataCacheFile as Files
 place, mine = Path(sys.argv[1]), sys.argv[2]
 other = {"float32": "float64", "float64": "float32"}[mine]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidl.pictures import PictureError, read_images, save_grid
+from minidl.data.images import PictureError, read_images, save_grid
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 4), (5, 1, 3, 4)], ids=str)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import callbacks, nn, optim, train
+from minidl import nn, optim, train
 from minidl.checkpoint import CheckpointError, load_checkpoint
 from minidl.optim import SCHEDULES, replan
 from minidl.tensor import Tensor
-from minidl.train import fit
+from minidl.train import callbacks, fit
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)
@@ -178,7 +178,7 @@ def test_any_order_of_callbacks_resumes_to_the_same_files(tmp_path, order, cut):
 def test_killed_between_the_files_of_an_epoch_all_are_written_in_the_end(tmp_path, monkeypatch, at):
     run([Script(*LOSSES), *savers(tmp_path / "whole")])
     directory = tmp_path / "cut"
-    count, save = itertools.count(), minidl.run.Run.save
+    count, save = itertools.count(), minidl.train.run.Run.save
 
     def saved(self, path):
         if next(count) == at:
@@ -186,7 +186,7 @@ def test_killed_between_the_files_of_an_epoch_all_are_written_in_the_end(tmp_pat
         save(self, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(minidl.run.Run, "save", saved)
+        patch.setattr(minidl.train.run.Run, "save", saved)
         with pytest.raises(Killed):
             run([Script(*LOSSES), *savers(directory)])
     last = directory / "last.safetensors"

@@ -2,7 +2,7 @@
 
 import re
 
-from minidl import terminal
+from minidl.shared import terminal
 
 
 class Terminal:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import callbacks, checkpoint, data, models, nn, ops, optim
-from minidl.run import Run
+from minidl import checkpoint, data, models, nn, ops, optim
 from minidl.tensor import Tensor
-from minidl.train import DivergenceError, History, evaluate, fit, predict
+from minidl.train import DivergenceError, History, callbacks, evaluate, fit, predict
+from minidl.train.run import Run
 
 
 def digits(count=200):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import data, init, nn, observe, ops, optim
+from minidl import data, instrument, nn, ops, optim
 from minidl.data import augment
 from minidl.jit import interpreted
+from minidl.nn import init
 from minidl.random import default_generator
 from minidl.tensor import Tensor
 from minidl.train import DivergenceError, fit
@@ -163,7 +164,7 @@ def test_other_threads_are_not_observed():
         seen.append(function.__name__)
         return function(*args, **kwargs)
 
-    with observe.observed(call_module, run_op, {"tanh"}):
+    with instrument.observed(call_module, run_op, {"tanh"}):
         other = threading.Thread(target=lambda: made.append(model(np.ones(3))))
         other.start()
         other.join()
@@ -796,7 +797,7 @@ def test_each_run_is_watched_anew(digits):
 
 
 def test_a_resumed_run_is_watched_from_there(digits, tmp_path):
-    from minidl.callbacks import Checkpoint
+    from minidl.train.callbacks import Checkpoint
 
     options = {"batch_size": 20, "compile": False, "verbose": False}
     fit(mlp(), digits, epochs=1, callbacks=[Checkpoint(tmp_path / "a"), Watch(every=5)], **options)

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from minidl.data.idx import write_atomically
-from minidl.files import open_file
+from minidl.shared.files import open_file
 from minidl.tensor import Array
 
 MAX_HEADER = 1 << 24  # bytes; a layer takes some 200

@@ -9,10 +9,10 @@ import numpy as np
 
 from minidl import checkpoint, explanation, ops
 from minidl.commands.shared import load_model, loader
-from minidl.evaluation import predict
-from minidl.pictures import PictureError, read_images
+from minidl.data.images import PictureError, read_images
+from minidl.shared.terminal import Failure, note, reason
 from minidl.tensor import Tensor
-from minidl.terminal import Failure, note, reason
+from minidl.train.evaluation import predict
 
 
 def run_explain(arguments: argparse.Namespace) -> None:

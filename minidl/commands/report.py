@@ -8,9 +8,9 @@ from typing import Any
 from minidl import checkpoint
 from minidl.commands.settings import outputs
 from minidl.commands.shared import load_model, loader, test_set
-from minidl.evaluation import predict
 from minidl.report import write_report
-from minidl.terminal import Failure, note, reason
+from minidl.shared.terminal import Failure, note, reason
+from minidl.train.evaluation import predict
 
 
 def run_report(arguments: argparse.Namespace) -> None:

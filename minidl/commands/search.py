@@ -19,13 +19,13 @@ from minidl.commands import search_space
 from minidl.commands.settings import as_toml
 from minidl.commands.shared import CLASSES, data_to_train_on, use_threads
 from minidl.commands.train import AUGMENTATIONS, RATES, make_optimizer
-from minidl.evaluation import evaluate
 from minidl.jit import get_num_threads
 from minidl.optim import SCHEDULES
 from minidl.random import manual_seed
-from minidl.run import Run
-from minidl.terminal import Failure, note, reason
+from minidl.shared.terminal import Failure, note, reason
 from minidl.train import fit
+from minidl.train.evaluation import evaluate
+from minidl.train.run import Run
 
 MINUTES, HELD_OUT, MOST_WORKERS = 3.0, 0.1, 8
 ETA, ROUNDS, LEAST_IMAGES = 3, 4, 5000  # of successive halving

@@ -9,7 +9,7 @@ from typing import Any
 
 from minidl import search
 from minidl.commands.train import RATES
-from minidl.terminal import reason
+from minidl.shared.terminal import reason
 
 SPACE: dict[str, Any] = {
     "lr": {"log_uniform": [3e-4, 3e-2]},

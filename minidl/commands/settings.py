@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl import checkpoint
-from minidl.terminal import Failure, reason
+from minidl.shared.terminal import Failure, reason
 
 # How and where to run, not what: a resumed run may do these otherwise, and files of equal runs are equal.
 CIRCUMSTANCES = (

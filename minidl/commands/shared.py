@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from minidl import checkpoint, data, nn
-from minidl.cache import cache_root
 from minidl.data.sources import named_directories
-from minidl.evaluation import predict
 from minidl.jit import set_num_threads
+from minidl.jit.environment import cache_root
+from minidl.shared.terminal import Failure, note, reason
 from minidl.tensor import Array
-from minidl.terminal import Failure, note, reason
+from minidl.train.evaluation import predict
 
 DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
 CLASSES = 10

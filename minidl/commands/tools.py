@@ -7,15 +7,15 @@ import time
 import warnings
 
 from minidl import machine
-from minidl.cache import cache_root
 from minidl.commands.shared import DATASETS, source, use_threads
 from minidl.jit import KERNELS, get_num_threads, interpreted
-from minidl.terminal import Failure, counting
+from minidl.jit.environment import cache_root
+from minidl.shared.terminal import Failure, counting
 from minidl.warmup import warmup
 
 
 def run_info(arguments: argparse.Namespace) -> None:
-    from minidl.kernel_cache import cache_directory
+    from minidl.jit.cache import cache_directory
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -56,7 +56,7 @@ def run_info(arguments: argparse.Namespace) -> None:
 def run_warmup(arguments: argparse.Namespace) -> None:
     if interpreted():
         raise Failure("NUMBA_DISABLE_JIT is set: there is nothing to compile")
-    from minidl.kernel_cache import cache_directory
+    from minidl.jit.cache import cache_directory
 
     start = time.perf_counter()
     with counting("compiling") as step:
@@ -74,7 +74,7 @@ def run_warmup(arguments: argparse.Namespace) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
-    from minidl.bench import command
+    from minidl.commands import bench
 
     use_threads(arguments)
-    command.run(arguments)
+    bench.run(arguments)

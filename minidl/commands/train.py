@@ -12,17 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minidl import callbacks, checkpoint, data, machine, models, nn, optim
-from minidl.arguments import OPTIMIZERS
+from minidl import checkpoint, data, machine, models, nn, optim
 from minidl.commands.settings import CIRCUMSTANCES, as_toml, differences, outputs, settings
 from minidl.commands.shared import CLASSES, data_to_train_on, source, use_threads
 from minidl.data import augment
-from minidl.evaluation import evaluate
 from minidl.jit import get_num_threads
 from minidl.random import manual_seed
-from minidl.run import Run
-from minidl.terminal import Failure, bold, note, reason
-from minidl.train import DivergenceError, fit
+from minidl.shared.terminal import Failure, bold, note, reason
+from minidl.train import DivergenceError, callbacks, fit
+from minidl.train.arguments import OPTIMIZERS
+from minidl.train.evaluation import evaluate
+from minidl.train.run import Run
 from minidl.watch import Watch
 
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}

@@ -8,9 +8,9 @@ import numpy as np
 
 from minidl import metrics
 from minidl.commands.shared import load_model, loader, test_set
-from minidl.evaluation import evaluate, predict
-from minidl.pictures import PictureError, read_images
-from minidl.terminal import Failure, bold, note
+from minidl.data.images import PictureError, read_images
+from minidl.shared.terminal import Failure, bold, note
+from minidl.train.evaluation import evaluate, predict
 
 
 def run_eval(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from minidl.compiler import native
 from minidl.compiler.program import Program
 from minidl.data.loader import gather_images
-from minidl.jit import _POOL, kernel
+from minidl.jit import kernel
+from minidl.jit.pool import POOL
 from minidl.tensor import Array
 
 
@@ -79,7 +80,7 @@ class Epoch:
         args = (program.memory, program.floats, program.integers, order, losses, first, last)
         call = (*args, *self.args, *program.generators)
         try:
-            _POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
+            POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
         finally:
             program.give()
 

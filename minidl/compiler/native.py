@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl import locks
 from minidl.compiler import numpy_loops
+from minidl.core import locks
+from minidl.core.errstate import quietly
 from minidl.jit import Kernel, interpreted
-from minidl.quiet import quietly
 from minidl.tensor import Array
 
 Signature = tuple[Any, ...]  # for each argument of a kernel: (dtype, ndim), a dtype for a number, or a generator
@@ -43,17 +43,17 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
         return quietly(scope[name])
     import numba
 
-    from minidl import kernel_cache
-    from minidl.compiler import linking
-    from minidl.linking import overload
+    from minidl.compiler import intrinsics
+    from minidl.jit import cache
+    from minidl.jit.linking import overload
 
-    scope["flat"] = linking.flat
+    scope["flat"] = intrinsics.flat
     symbols = []
     found = [(n, k.threaded if may and threads else k.serial, signature) for n, (k, may, signature) in calls.items()]
     for called, dispatcher, signature in (*found, *((n, *other) for n, other in others.items())):
-        compiled = overload(dispatcher, linking.types_of(signature))
+        compiled = overload(dispatcher, intrinsics.types_of(signature))
         symbols.append(compiled.fndesc.llvm_func_name)
-        scope[called] = linking.linked(compiled)
+        scope[called] = intrinsics.linked(compiled)
     digest = hashlib.sha256(repr((text, symbols)).encode()).hexdigest()[:20]
     with _KEEPING:
         made = _KEPT.get(digest)
@@ -62,7 +62,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
             function: Any = scope[name]
             function.__qualname__, function.__module__ = f"{name}_{digest}", __name__
             made = _KEPT[digest] = numba.njit(nogil=True, error_model="numpy")(function)
-            kernel_cache.attach(made, function)
+            cache.attach(made, function)
             while len(_KEPT) > MOST_KEPT:
                 _KEPT.popitem(last=False)
         _KEPT.move_to_end(digest)
@@ -86,7 +86,7 @@ def parameters(inputs: list[Any], generators: list[Any]) -> Signature:
 
 def prepare(build: Any, signature: Signature) -> None:
     """Compile what was built for this signature, unless it is compiled."""
-    from minidl.compiler import linking
-    from minidl.linking import overload
+    from minidl.compiler import intrinsics
+    from minidl.jit.linking import overload
 
-    overload(build, linking.types_of(signature))
+    overload(build, intrinsics.types_of(signature))

@@ -16,8 +16,9 @@ from minidl.compiler.recording import Recording
 from minidl.compiler.state import Slot, State, flat
 from minidl.compiler.text import Text
 from minidl.compiler.traced import Memory, Traced, layout
-from minidl.jit import _POOL, get_num_threads, interpreted
-from minidl.quiet import quietly
+from minidl.core.errstate import quietly
+from minidl.jit import get_num_threads, interpreted
+from minidl.jit.pool import POOL
 from minidl.tensor import Array, Tensor
 
 
@@ -201,7 +202,7 @@ class Program:
         """The machine-code call."""
         args = (self.memory, self.floats, self.integers, *arrays, *self.generators)
         if self.threads:
-            _POOL.run(self, args)  # type: ignore[arg-type]
+            POOL.run(self, args)  # type: ignore[arg-type]
         else:
             (self._built.get(False) or self.serial)(*args)
 

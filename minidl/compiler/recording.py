@@ -17,9 +17,9 @@ from minidl.compiler.recorder import Recorder
 from minidl.compiler.shadow import Shadows
 from minidl.compiler.state import Attribute, Binding, Slot, State
 from minidl.compiler.traced import CompileError, Traced
+from minidl.core.grad_mode import PAUSED
+from minidl.core.seam import Interceptor, intercepted
 from minidl.jit import Kernel
-from minidl.paused import PAUSED
-from minidl.seam import Interceptor, intercepted
 from minidl.tensor import Tensor
 
 

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import locks
 from minidl.compiler.numbers import LARGEST, NumberNeeded
 from minidl.compiler.program import Outdated, Program, record
 from minidl.compiler.recording import Recording, replay
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
+from minidl.core import locks
+from minidl.core.seam import SEAM
 from minidl.data.loader import Loader
-from minidl.seam import SEAM
 from minidl.tensor import Array, Tensor
 
 MANY = 8  # texts that were compiled: then it is said that there is no end of them

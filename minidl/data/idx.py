@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from minidl.files import open_file
+from minidl.shared.files import open_file
 from minidl.tensor import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

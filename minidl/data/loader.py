@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl import locks
+from minidl.core import locks
 from minidl.data.dataset import Dataset, as_arrays
 from minidl.jit import kernel, prange
 from minidl.random import default_generator

@@ -16,10 +16,10 @@ from typing import IO
 
 import numpy as np
 
-from minidl.cache import private_directory
 from minidl.data.dataset import Dataset
 from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
-from minidl.files import open_file
+from minidl.jit.environment import private_directory
+from minidl.shared.files import open_file
 from minidl.tensor import Array
 
 FILES = (

@@ -19,7 +19,7 @@ from minidl.metrics.classification import (
     recall_score,
 )
 from minidl.metrics.names import METRICS, Metric, by_name
-from minidl.metrics.picture import plot_confusion
+from minidl.metrics.plot import plot_confusion
 from minidl.metrics.probability import brier_score_loss, calibration_error, log_loss
 from minidl.metrics.ranking import average_precision_score, roc_auc_score, top_k_accuracy_score
 from minidl.metrics.regression import (

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from minidl.quiet import quietly
+from minidl.core.errstate import quietly
 from minidl.tensor import Array, ArrayLike, Tensor
 
 P = ParamSpec("P")

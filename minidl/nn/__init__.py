@@ -13,7 +13,7 @@ their modules, lists, tuples and dicts too, in the order in which they were assi
 first, and there is no registry to get out of step.
 """
 
-from minidl import init
+from minidl.nn import init
 from minidl.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.container import ModuleDict, ModuleList, Residual, Sequential

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl import init, ops
+from minidl import ops
+from minidl.nn import init
 from minidl.nn.module import Module, check_flags, check_layer, values_of
 from minidl.tensor import ArrayLike, Tensor
 

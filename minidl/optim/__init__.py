@@ -11,10 +11,11 @@ Names, arguments and defaults are PyTorch's.
 """
 
 from minidl.optim.clip import clip_grad_norm_, clip_grad_value_
+from minidl.optim.combined import ChainedScheduler, SequentialLR
 from minidl.optim.cycles import CosineAnnealingLR, CosineAnnealingWarmRestarts, OneCycleLR
-from minidl.optim.named import SCHEDULES, replan
 from minidl.optim.optimizers import SGD, Adam, AdamW, Optimizer, Params, adam_update, sgd_momentum_update, sgd_update
 from minidl.optim.plateau import ReduceLROnPlateau
+from minidl.optim.presets import SCHEDULES, replan
 from minidl.optim.schedules import (
     ConstantLR,
     ExponentialLR,
@@ -25,7 +26,6 @@ from minidl.optim.schedules import (
     PolynomialLR,
     StepLR,
 )
-from minidl.optim.sequences import ChainedScheduler, SequentialLR
 
 __all__ = [
     "SCHEDULES", "SGD", "Adam", "AdamW", "ChainedScheduler", "ConstantLR", "CosineAnnealingLR",

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.core.errstate import quietly
 from minidl.ops.inputs import floating
 from minidl.optim.checks import tensors
-from minidl.quiet import quietly
 from minidl.tensor import Array, Tensor
 
 _ROWS, _LONG = 8, 1024

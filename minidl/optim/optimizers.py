@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minidl.core.errstate import quietly
 from minidl.jit import kernel, prange
 from minidl.ops.inputs import kernel_array
 from minidl.optim.checks import Check, flag, number, pair, tensors
-from minidl.quiet import quietly
 from minidl.tensor import FLOATS, Array, Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.instrument import arrays_in
 from minidl.nn import Module
-from minidl.observe import arrays_in
-from minidl.overview.observe import watch
+from minidl.overview.profile import watch
 from minidl.overview.table import Summary
 from minidl.tensor import ArrayLike, Tensor
 

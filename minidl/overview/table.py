@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from typing import Any
 
-from minidl.overview.observe import Layer
+from minidl.overview.profile import Layer
 
 WIDTH = 100
 _COLUMNS = {"output": 20, "parameters": 11, "FLOPs →": 7, "FLOPs ←": 7, "memory →": 8, "memory ←": 8}

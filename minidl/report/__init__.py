@@ -18,7 +18,7 @@ import numpy as np
 
 from minidl import metrics
 from minidl.checkpoint import write_file
-from minidl.pictures import png
+from minidl.data.images import png
 from minidl.report.charts import curves, matrix
 from minidl.tensor import Array
 

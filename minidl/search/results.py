@@ -93,7 +93,7 @@ class Results:
         ImportError: the `plot` extra is not installed. ValueError: no trial has ended without an error, or path has
         another ending than .png. OSError: it cannot be written.
         """
-        from minidl.search.picture import draw
+        from minidl.search.plot import draw
 
         draw(self, path)
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl import init, locks, nn, optim
-from minidl.evaluation import evaluating
+from minidl import nn, optim
+from minidl.core import locks
+from minidl.nn import init
 from minidl.random import default_generator
-from minidl.run import Run
 from minidl.sklearn.options import ACTIVATIONS, hidden_widths
 from minidl.tensor import Array
+from minidl.train.evaluation import evaluating
+from minidl.train.run import Run
 
 _turn = locks.lock()  # of who has minidl's own generator
 

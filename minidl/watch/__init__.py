@@ -16,8 +16,8 @@ import os
 import numpy as np
 
 from minidl.data import Loader
-from minidl.run import Run
 from minidl.tensor import Array
+from minidl.train.run import Run
 from minidl.watch.activations import probe
 from minidl.watch.diagnosis import FEWEST, MOST, Diagnosis
 from minidl.watch.findings import Finding, together
@@ -176,7 +176,7 @@ class Watch:
         ImportError: the `plot` extra is not installed. ValueError: nothing was watched yet, or path has another ending
         than .png. OSError: it cannot be written.
         """
-        from minidl.watch.picture import draw
+        from minidl.watch.plot import draw
 
         draw(self, path)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl import observe
-from minidl.evaluation import evaluating
+from minidl import instrument
 from minidl.nn import Module
 from minidl.tensor import Array
+from minidl.train.evaluation import evaluating
 
 FLAT = 0.05  # of its steepest slope: where a tanh or sigmoid is less steep, it is saturated
 _HEIGHT = math.sqrt(1 - FLAT)  # of a tanh y there, whose slope is 1 − y²
@@ -94,7 +94,7 @@ class _Call:
 class _Observer:
     def __init__(self, model: Module) -> None:
         self.modules = {id(m): (name, title(name, m), not any(m.children())) for name, m in model.named_modules()}
-        self.fused = observe.fused(model)
+        self.fused = instrument.fused(model)
         self.stack: list[_Call] = []
         self.found: dict[str, Activations] = {}
         self.latest: tuple[Activations, Array] | None = None
@@ -123,14 +123,14 @@ class _Observer:
             result = call(module, *args, **kwargs)
         finally:
             self.stack.pop()
-        y = next(observe.arrays_in(result), None)
+        y = next(instrument.arrays_in(result), None)
         function = None
         if here.waiting is not None:
             op, function, values = here.waiting
             if y is None or not np.may_share_memory(values, y):
                 self.note_function(here, op, function, values)
                 function = None
-        came = observe.arrays_in((args, kwargs))
+        came = instrument.arrays_in((args, kwargs))
         if here.alone and y is not None and not any(np.may_share_memory(x, y) for x in came):
             self.note(here.name, here.title, function, y)
         return result
@@ -180,11 +180,11 @@ def probe(model: Module, x: Array) -> tuple[dict[str, Activations], Array | None
     observer = _Observer(model)
     with (
         np.errstate(all="ignore"),
-        observe.restored(model, x),
+        instrument.restored(model, x),
         evaluating(model),
-        observe.observed(observer.call_module, observer.run_op, _OPS),
+        instrument.observed(observer.call_module, observer.run_op, _OPS),
     ):
-        result = next(observe.arrays_in(model(x)), None)
+        result = next(instrument.arrays_in(model(x)), None)
     if observer.latest is not None and result is not None:
         last, values = observer.latest
         last.result = np.may_share_memory(values, result)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.instrument import arrays_in, fused, observed, restored
 from minidl.nn import Module
-from minidl.observe import arrays_in, fused, observed, restored
 from minidl.overview.flops import JOINT, Cost, cost
 from minidl.tensor import Array, Tensor
 

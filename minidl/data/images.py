@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.data.idx import IDXError, read_idx
-from minidl.files import open_file
+from minidl.shared.files import open_file
 from minidl.tensor import Array
 
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl import data, metrics, nn, ops
-from minidl.history import plain
 from minidl.ops.counting import counting
 from minidl.tensor import Array, Tensor, no_grad
+from minidl.train.history import plain
 
 BATCH = 1000
 T = TypeVar("T")

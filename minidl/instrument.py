@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl import locks
+from minidl.core import locks
 from minidl.nn import Dense, Module, ReLU
 from minidl.random import default_generator
 from minidl.tensor import OPS, Array, Tensor

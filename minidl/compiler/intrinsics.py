@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from minidl.linking import call_of
+from minidl.jit.linking import call_of
 
 
 def types_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from minidl.bench.cases import CASES
 from minidl.bench.measure import Task, bench, cases_of, variants_of
 from minidl.bench.verify import BenchError
 from minidl.jit import interpreted
-from minidl.terminal import Failure, bold, note, reason
+from minidl.shared.terminal import Failure, bold, note, reason
 
 
 def run(arguments: argparse.Namespace) -> None:

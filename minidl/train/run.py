@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minidl import checkpoint, data, nn, optim
-from minidl.history import History, plain
 from minidl.random import default_generator
-from minidl.sums import Sums
+from minidl.train.history import History, plain
+from minidl.train.sums import Sums
 
 HOOKS = (
     "on_check", "on_resume", "on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_train_end"

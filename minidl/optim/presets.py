@@ -24,11 +24,11 @@ from collections.abc import Callable
 from typing import Any
 
 from minidl.optim.checks import count, near
+from minidl.optim.combined import SequentialLR
 from minidl.optim.cycles import CosineAnnealingLR, OneCycleLR
 from minidl.optim.optimizers import Optimizer
 from minidl.optim.plateau import ReduceLROnPlateau
 from minidl.optim.schedules import ExponentialLR, LinearLR, LRScheduler, MultiStepLR, StepLR
-from minidl.optim.sequences import SequentialLR
 
 Scheduled = tuple[LRScheduler, str]
 Factory = Callable[[Optimizer, int, int], Scheduled]

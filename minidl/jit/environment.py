@@ -1,6 +1,6 @@
-"""Where minidl keeps files between runs: compiled kernels and downloaded data.
+"""What the environment says: whether kernels are compiled, and where files are kept between runs.
 
-The place is `$MINIDL_CACHE`, else `$XDG_CACHE_HOME/minidl`, else `~/.cache/minidl`.
+Compiled kernels and downloaded data are in `$MINIDL_CACHE`, else `$XDG_CACHE_HOME/minidl`, else `~/.cache/minidl`.
 """
 
 import os
@@ -47,3 +47,8 @@ def _check_private(directory: str) -> None:
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} cannot be written to")
+
+
+def interpreted() -> bool:
+    """Do kernels run as plain Python (`NUMBA_DISABLE_JIT=1`: for debuggers and coverage)?"""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")

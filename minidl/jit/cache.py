@@ -19,8 +19,8 @@ from llvmlite.binding import ffi
 from numba.core import caching
 from numba.core.compiler_lock import global_compiler_lock
 
-from minidl import locks
-from minidl.cache import private_directory
+from minidl.core import locks
+from minidl.jit.environment import private_directory
 
 locks.awaited(global_compiler_lock)
 locks.awaited(ffi.lib._lock._lock)  # LLVM's: who frees code takes it alone
@@ -28,10 +28,11 @@ locks.awaited(ffi.lib._lock._lock)  # LLVM's: who frees code takes it alone
 
 def kernel_sources() -> list[str]:
     """The files of minidl that compiled code is made from."""
-    root = os.path.dirname(__file__)
-    own = [os.path.join(root, name) for name in ("jit.py", "linking.py", "kernel_cache.py")]
-    inside = (glob.glob(os.path.join(root, part, "*.py")) for part in ("ops", "data", "optim", "compiler", "bench"))
-    return sorted([*own, *(path for paths in inside for path in paths)])
+    root = os.path.dirname(os.path.dirname(__file__))
+    inside = (
+        glob.glob(os.path.join(root, part, "*.py")) for part in ("jit", "ops", "data", "optim", "compiler", "bench")
+    )
+    return sorted(path for paths in inside for path in paths)
 
 
 @functools.cache

@@ -9,11 +9,6 @@ A kernel writes its result into its last arguments. It does not check anything: 
 brought the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
 them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` enters another way to do the same
 for `minidl bench` to check and time. Importing this file does not import Numba.
-
-Threads. A kernel declared with `parallel=` has a second build in which `prange` is parallel. It is used
-when the predicate given there says that the arguments are worth it. A parallel iteration owns its
-output, so both builds give the same bits, and whenever the thread pool cannot be entered (one thread
-asked for, a forked child, `workqueue` busy in another Python thread) the serial build runs instead.
 """
 
 from __future__ import annotations
@@ -22,22 +17,22 @@ import contextlib
 import functools
 import importlib
 import inspect
-import os
-import sys
-import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
-from minidl import locks
-from minidl.quiet import quietly
-from minidl.registry import enter
-from minidl.seam import SEAM
+from minidl.core import locks
+from minidl.core.errstate import quietly
+from minidl.core.registry import enter
+from minidl.core.seam import SEAM
+from minidl.jit.environment import interpreted
+from minidl.jit.pool import POOL
 
 KERNELS: dict[str, Kernel] = {}
 REPLACED: dict[str, Callable[..., Any]] = {}  # kernels that something stands in for now: what that is
 
 prange = range  # in a kernel's parallel build this name is numba.prange
+_COMPILE_LOCK = locks.lock()
 
 
 class Kernel:
@@ -81,7 +76,7 @@ class Kernel:
     def direct(self, *args: Any) -> Any:
         """The call itself, whatever stands in this kernel's place."""
         if self.parallel is not None and self.parallel(*args):
-            return _POOL.run(self, args)
+            return POOL.run(self, args)
         return (self._serial or self.serial)(*args)
 
     def __repr__(self) -> str:
@@ -193,111 +188,7 @@ def kernel(
     return register if py_func is None else register(py_func)
 
 
-# ---------------------------------------------------------------------------------------- threads
-
-
-class _Pool:
-    """Numba's one thread pool: how many threads to use, and whether it may be entered now."""
-
-    def __init__(self) -> None:
-        self.requested: int | None = None
-        self.lost = False  # in a forked child of a process whose pool was running
-        self.reentrant = False  # may several Python threads be inside? `workqueue` aborts the process
-        self.lock = locks.lock()
-        self.mask = threading.local()  # numba.set_num_threads counts for the calling thread only
-
-    def run(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
-        count = get_num_threads()
-        if count == 1 or self.lost or interpreted():
-            return kernel.serial(*args)
-        build = kernel.threaded
-        if not self.reentrant and not self.lock.acquire(blocking=False):
-            return kernel.serial(*args)
-        try:
-            if getattr(self.mask, "count", None) != count:
-                self._use(count)
-            return build(*args)
-        finally:
-            if not self.reentrant:
-                self._leave()
-
-    def _use(self, count: int) -> None:
-        import numba
-        from numba.np.ufunc import parallel
-
-        if count > numba.config.NUMBA_NUM_THREADS and not _pool_is_running():
-            numba.config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = count  # `workqueue` launches the latter
-        parallel._launch_threads()
-        # `numba.set_num_threads` refuses more than the cores. The pool may be smaller if somebody else started it.
-        parallel._set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-        self.mask.count = count
-
-    def _leave(self) -> None:
-        import numba
-
-        with contextlib.suppress(ValueError):  # raised while no parallel kernel has run
-            self.reentrant = numba.threading_layer() != "workqueue"
-        self.lock.release()
-
-
-_POOL = _Pool()
-_COMPILE_LOCK = locks.lock()
-
-
-def _pool_is_running() -> bool:
-    numba_pool = sys.modules.get("numba.np.ufunc.parallel")
-    return bool(getattr(numba_pool, "_is_initialized", False))
-
-
-def _after_fork_in_child() -> None:
-    """The pool's threads did not survive the fork, and OpenMP ends a child that enters it again."""
-    _POOL.lost = _POOL.lost or _pool_is_running()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def get_num_threads() -> int:
-    """How many threads a parallel kernel uses: as set, else `NUMBA_NUM_THREADS`, else the cores."""
-    if _POOL.requested is None:
-        named = os.environ.get("NUMBA_NUM_THREADS", "")
-        _POOL.requested = int(named) if named.isdecimal() and int(named) > 0 else _cores()
-    return _POOL.requested
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def set_num_threads(count: int) -> None:
-    """Use `count` threads from now on, in every Python thread. Results do not depend on it.
-
-    Raises TypeError for anything but an int, ValueError for less than 1, or for more than the pool
-    was started with (ask before the first parallel kernel runs, or set `NUMBA_NUM_THREADS`).
-    """
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"set_num_threads: expected an int, found {count!r}")
-    if count < 1:
-        raise ValueError(f"set_num_threads: expected at least 1 thread, found {count}")
-    if _pool_is_running():
-        most = sys.modules["numba"].config.NUMBA_NUM_THREADS
-        if count > most:
-            raise ValueError(
-                f"set_num_threads: found {count}, expected at most {most}, with which the pool was started; "
-                f"call it before any parallel kernel runs, or set NUMBA_NUM_THREADS={count}"
-            )
-    _POOL.requested = count
-
-
 # ------------------------------------------------------------------------------------ compilation
-
-
-def interpreted() -> bool:
-    """Do kernels run as plain Python (`NUMBA_DISABLE_JIT=1`: for debuggers and coverage)?"""
-    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
 def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
@@ -305,7 +196,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
         return quietly(made.py_func)
     import numba
 
-    from minidl import kernel_cache
+    from minidl.jit import cache
 
     fn = made.py_func
     scope = dict(fn.__globals__)
@@ -323,7 +214,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
     dispatcher: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, parallel=parallel)(
         build
     )
-    kernel_cache.attach(dispatcher, build)
+    cache.attach(dispatcher, build)
     return dispatcher
 
 
@@ -334,7 +225,7 @@ def _called(made: Kernel) -> Any:
     """
     import numba
 
-    from minidl import linking
+    from minidl.jit import linking
 
     if made.emitted is not None and not numba.config.BOUNDSCHECK:
         module = importlib.import_module(made.emitted)

@@ -2,7 +2,7 @@
 
     on_train_begin(run), on_epoch_begin(run), on_step_end(run), on_epoch_end(run), on_train_end(run)
 
-whichever it has; a plain function is called after each epoch. `run` is a `minidl.run.Run`. Before them come
+whichever it has; a plain function is called after each epoch. `run` is a `minidl.train.run.Run`. Before them come
 `on_check(run)`, to raise what would fail later, before anything has changed, and in a resumed run `on_resume(run)`.
 
 A callback with `state_dict` and `load_state_dict` is kept in checkpoints, which are written when all such have been
@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from minidl.checkpoint import check_writable
-from minidl.evaluation import chosen
-from minidl.history import json_ready, plain
 from minidl.metrics.names import mode_of
-from minidl.run import Run
 from minidl.tensor import Array
+from minidl.train.evaluation import chosen
+from minidl.train.history import json_ready, plain
+from minidl.train.run import Run
 
 FilePath = str | os.PathLike[str]
 MODES = {"min": -1.0, "max": 1.0}

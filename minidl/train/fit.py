@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import compiler, nn, optim
-from minidl.arguments import check_length, check_sets, config_of, optimizer_of, schedule_of
-from minidl.divergence import DivergenceError, first_culprit
-from minidl.evaluation import (
+from minidl.metrics.names import by_name, mode_of
+from minidl.random import manual_seed
+from minidl.shared.terminal import Progress
+from minidl.tensor import Tensor, as_array
+from minidl.train.arguments import check_length, check_sets, config_of, optimizer_of, schedule_of
+from minidl.train.divergence import DivergenceError, first_culprit
+from minidl.train.evaluation import (
     BATCH,
     Loss,
     Metric,
@@ -30,13 +34,9 @@ from minidl.evaluation import (
     pairs,
     predict,
 )
-from minidl.history import History
-from minidl.metrics.names import by_name, mode_of
-from minidl.random import manual_seed
-from minidl.run import Run
-from minidl.sums import Sums
-from minidl.tensor import Tensor, as_array
-from minidl.terminal import Progress
+from minidl.train.history import History
+from minidl.train.run import Run
+from minidl.train.sums import Sums
 
 __all__ = ["DivergenceError", "History", "evaluate", "fit", "predict"]
 
@@ -73,7 +73,7 @@ def fit(
                  `evaluate`. A batch of which nothing counts has a loss and gradients of 0
     metrics      names of `minidl.metrics` or functions (outputs, targets) → number, of the validation set. "accuracy"
                  is also taken of each training batch as it is met, before its own step
-    callbacks    functions (run) called after each epoch, or objects with hooks; see `minidl.callbacks`
+    callbacks    functions (run) called after each epoch, or objects with hooks; see `minidl.train.callbacks`
     schedule     a schedule of `minidl.optim`, stepped after each epoch; (schedule, "step") after each step; or a name
                  of `optim.SCHEDULES`
     compile      make each step one machine-code call (`minidl.compile`); where that cannot be, it warns

@@ -1,0 +1,1 @@
+"""What the engine and the kernels stand on: the seam, operators, registries, error state, grad mode and locks."""
