@@ -13,8 +13,11 @@ import minidl
 from minidl import data
 from minidl.jit import interpreted
 
-README = (Path(minidl.__file__).parent.parent / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(minidl.__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = ("README.md", "minidl/README.md", "examples/README.md", "benchmarks/README.md")
+TEXTS = {name: (ROOT / name).read_text("utf-8") for name in PAGES}
+BLOCKS = {name: re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for name, text in TEXTS.items()}
 EXTRAS = {"sklearn": "sklearn"}  # parts that take another package
 
 
@@ -51,7 +54,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_every_dotted_name_of_the_readme_is_there():
-    for dotted in set(re.findall(r"\bminidl((?:\.[a-zA-Z]\w*)+)", README)):
+    for dotted in set(re.findall(r"\bminidl((?:\.[a-zA-Z]\w*)+)", "".join(TEXTS.values()))):
         found = minidl
         for name in dotted[1:].split("."):
             if name in EXTRAS:
@@ -60,9 +63,9 @@ def test_every_dotted_name_of_the_readme_is_there():
 
 
 def test_every_path_of_the_readme_is_there():
-    root = Path(minidl.__file__).parent.parent
-    for path in set(re.findall(r"\]\(([^)#:]+)\)", README)):
-        assert (root / path).exists(), path
+    for name, text in TEXTS.items():
+        for path in set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)):
+            assert (ROOT / name).parent.joinpath(path).exists(), (name, path)
 
 
 def as_mnist(name):
@@ -87,16 +90,19 @@ def substituted(block):
 def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
     monkeypatch.chdir(tmp_path)
-    assert len(BLOCKS) == 4
+    assert {name: len(blocks) for name, blocks in BLOCKS.items() if blocks} == {"README.md": 1, "minidl/README.md": 3}
     load = data.load
     monkeypatch.setattr(data, "load", lambda name: as_mnist(name) if name != "digits" else load(name))
     scope = {"__name__": "readme"}
     with contextlib.ExitStack() as after:
         ops = importlib.import_module("minidl.tensor").OPS
         after.callback(ops.pop, "softsign", None)
-        for i, block in enumerate(BLOCKS):
-            exec(compile(substituted(block), f"README.md, block {i + 1}", "exec"), scope)
-    assert "gradients agree" in capsys.readouterr().out
+        for name, blocks in BLOCKS.items():
+            for i, block in enumerate(blocks):
+                exec(compile(substituted(block), f"{name}, block {i + 1}", "exec"), scope)
+    shown = capsys.readouterr().out
+    assert "gradients agree" in shown
+    assert "'accuracy': " in shown
     assert scope["step"].source
     assert len(scope["history"].rows) == 1
     assert {p.name for p in tmp_path.iterdir()} >= {"curves.png", "run.safetensors"}
