@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
 
 from minidl.core import locks
+from minidl.core.seam import SEAM, Interceptor, intercepted
 from minidl.nn import Dense, Module, ReLU
 from minidl.random import default_generator
-from minidl.tensor import OPS, Array, Tensor
+from minidl.tensor import Array, Tensor
 
 _ONE_AT_A_TIME = locks.lock()
 
@@ -28,39 +28,43 @@ def observed(
     run_op        (function, *args, **kwargs) → function(*args, **kwargs), the value and gradients of an op on arrays
     names         of the ops; None: all
 
-    Other threads go on as always. One block at a time: another thread that wants one waits.
+    Other threads go on as always, and may observe at the same time.
     """
-    thread = threading.get_ident()
-    call = Module.__call__
+    with intercepted(_Observer(call_module, run_op, names)):
+        yield
 
-    def call_observed(module: Module, *args: Any, **kwargs: Any) -> Any:
-        mine = threading.get_ident() == thread
-        return call_module(call, module, *args, **kwargs) if mine else call(module, *args, **kwargs)
 
-    def replaced(function: Any) -> Any:
-        @functools.wraps(function)
-        def run_observed(*args: Any, **kwargs: Any) -> Any:
-            mine = threading.get_ident() == thread
-            return run_op(function, *args, **kwargs) if mine else function(*args, **kwargs)
+class _Observer(Interceptor):
+    """Hands modules and ops to an observer, and the rest to whoever intercepted before."""
 
-        return run_observed
+    def __init__(
+        self, call_module: Callable[..., Any], run_op: Callable[..., Any], names: Collection[str] | None
+    ) -> None:
+        self.call_module, self.run_op, self.names = call_module, run_op, names
+        self.outer = SEAM.interceptor or Interceptor()
 
-    with _ONE_AT_A_TIME:
-        cells: list[Any] = []
-        for name, op in OPS.items():  # where an op, made by `@op`, finds its function, wherever it is called from
-            made: Any = op
-            if names is None or name in names:
-                cells.append(made.__closure__[made.__code__.co_freevars.index("function")])
-        functions = [cell.cell_contents for cell in cells]
-        try:
-            Module.__call__ = call_observed  # type: ignore[assignment, method-assign]
-            for cell, function in zip(cells, functions, strict=True):
-                cell.cell_contents = replaced(function)
-            yield
-        finally:
-            Module.__call__ = call  # type: ignore[method-assign]
-            for cell, function in zip(cells, functions, strict=True):
-                cell.cell_contents = function
+    def module(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def call(module: Module, *args: Any, **kwargs: Any) -> Any:
+            return self.outer.module(module, args, kwargs)
+
+        return self.call_module(call, module, *args, **kwargs)
+
+    def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
+        def run(*arrays: Any, **kwargs: Any) -> Any:
+            return self.outer.op(function, args, list(arrays), kwargs)
+
+        if self.names is not None and function.__name__ not in self.names:
+            return run(*arrays, **kwargs)
+        return self.run_op(functools.wraps(function)(run), *arrays, **kwargs)
+
+    def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
+        return self.outer.kernel(kernel, args)
+
+    def array(self, array: Any) -> Any:
+        return self.outer.array(array)
+
+    def generator(self, default: Any) -> Any:
+        return self.outer.generator(default)
 
 
 @contextlib.contextmanager

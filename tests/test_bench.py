@@ -14,11 +14,12 @@ import pytest
 
 import minidl
 from minidl import jit
-from minidl.bench import assembly, command, peak, report, rival, roofline
+from minidl.bench import assembly, peak, report, rival, roofline
 from minidl.bench.cases import CASES
 from minidl.bench.measure import Result, Task, bench, cases_of, variants_of
 from minidl.bench.rivals import Rivals
 from minidl.bench.verify import BenchError, WrongResult, small, verify
+from minidl.commands import bench as bench_command
 from minidl.jit import KERNELS, Kernel, interpreted
 from minidl.jit.kernel import _called
 from minidl.ops.activation import relu_backward, relu_forward
@@ -382,7 +383,7 @@ def no_peak(monkeypatch):
 def test_the_command_from_inside(tmp_path, no_peak, capsys):
     """The same as `test_the_command`, in this process, where kernels may be plain Python."""
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
-    command._run(requested(tmp_path, json="old.json", plot="roof.png"))
+    bench_command._run(requested(tmp_path, json="old.json", plot="roof.png"))
     assert "relu_forward  33  float32" in capsys.readouterr().out
     assert (tmp_path / "roof.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     results = json.loads((tmp_path / "old.json").read_text())
@@ -391,39 +392,39 @@ def test_the_command_from_inside(tmp_path, no_peak, capsys):
         line["seconds"] *= 1e6 if line["variant"] == "minidl" else 1  # now it seems to have become fast
         line["spread"] = 0.0
     (tmp_path / "old.json").write_text(json.dumps(results))
-    command._run(requested(tmp_path, compare="old.json"))
+    bench_command._run(requested(tmp_path, compare="old.json"))
     assert "relu_forward 33 float32 minidl: " in capsys.readouterr().out
     for line in results["results"]:
         line["seconds"] /= 1e12 if line["variant"] == "minidl" else 1
     (tmp_path / "old.json").write_text(json.dumps(results))
     with pytest.raises(Failure, match=r"slower than .*old\.json, by more than the noise"):
-        command._run(requested(tmp_path, compare="old.json"))
+        bench_command._run(requested(tmp_path, compare="old.json"))
 
 
 def test_files_that_cannot_be_written_or_read(tmp_path, no_peak, monkeypatch):
     (tmp_path / "a").mkdir()
     for option in ("json", "plot"):
         with pytest.raises(Failure, match=f"--{option}: cannot write .*nowhere"):
-            command._run(requested(tmp_path, **{option: "nowhere/x.png"}))
+            bench_command._run(requested(tmp_path, **{option: "nowhere/x.png"}))
     with pytest.raises(Failure, match="--compare: cannot read"):
-        command._run(requested(tmp_path, compare="a"))
+        bench_command._run(requested(tmp_path, compare="a"))
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(Failure, match="--compare: cannot read"):
-        command._run(requested(tmp_path, compare="bytes"))
+        bench_command._run(requested(tmp_path, compare="bytes"))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command.checkpoint, "write_file", full)
+    monkeypatch.setattr(bench_command.checkpoint, "write_file", full)
     with pytest.raises(Failure, match=r"cannot write the results .*[Nn]o space left"):
-        command._run(requested(tmp_path, json="results.json"))
+        bench_command._run(requested(tmp_path, json="results.json"))
     assert not (tmp_path / "results.json").exists()
 
 
 def test_bench_errors_are_failures_of_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "interpreted", lambda: False)
+    monkeypatch.setattr(bench_command, "interpreted", lambda: False)
     with pytest.raises(Failure, match="expected one of the kernels"):
-        command.run(requested(tmp_path, kernel=["relu"]))
+        bench_command.run(requested(tmp_path, kernel=["relu"]))
 
 
 def test_what_the_rivals_process_does():

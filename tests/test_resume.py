@@ -1,5 +1,6 @@
 """Runs one after the other, cut off, and resumed: nothing of another run is in them, and no file is worse for it."""
 
+import importlib
 import itertools
 import math
 import types
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import nn, optim, train
+from minidl import nn, optim
 from minidl.checkpoint import CheckpointError, load_checkpoint
 from minidl.optim import SCHEDULES, replan
 from minidl.tensor import Tensor
@@ -22,7 +23,9 @@ Y = (X[:, 0] > 0).astype(np.int64)
 @pytest.fixture(autouse=True)
 def without_clock(monkeypatch):
     """The seconds of epochs are in checkpoints: here they are 0."""
-    monkeypatch.setattr(train, "time", types.SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(
+        importlib.import_module("minidl.train.fit"), "time", types.SimpleNamespace(perf_counter=lambda: 0.0)
+    )
 
 
 def net(seed=0):

@@ -27,6 +27,10 @@ class Interceptor:
         """(value, gradient functions) of an op. `args` are as the caller gave them, `arrays` without their Tensors."""
         return function(*arrays, **kwargs)
 
+    def module(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a module that is called returns."""
+        return module.run(*args, **kwargs)
+
     def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
         """What a kernel returns."""
         return (kernel._replacement or kernel.direct)(*args)

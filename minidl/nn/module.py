@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from minidl.core.seam import SEAM
 from minidl.ops.inputs import number
 from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
@@ -26,6 +27,12 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if SEAM.interceptor is not None:
+            return SEAM.interceptor.module(self, args, kwargs)
+        return self.run(*args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The call itself, without whoever looks on (see `minidl.core.seam`)."""
         if "_first" not in self.__dict__:
             self._begin()
         return self.forward(*args, **kwargs)
