@@ -444,3 +444,42 @@ def test_nan_reaches_only_the_taps_that_met_it(shape, weight, how, bad):
             dw = gradient(*given)
             assert not np.isfinite(dw[met]).any()
             np.testing.assert_allclose(dw[~met], clean[~met], rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("op", "shape", "weight", "how"),
+    [
+        (ops.conv2d, (2, 2, 4, 5), (3, 2, 3, 2), {}),  # the weight turned round
+        (ops.conv2d, (2, 2, 4, 5), (3, 2, 2, 3), {"padding": 1, "dilation": (2, 1)}),
+        (ops.conv2d, (2, 4, 5, 4), (2, 2, 3, 2), {"stride": 2, "groups": 2}),
+        (ops.conv2d, (1, 2, 4, 4), (2, 2, 2, 2), {"padding": 2}),  # padding over the kernel
+        (ops.conv1d, (2, 2, 6), (3, 2, 3), {}),
+        (ops.conv_transpose2d, (2, 3, 3, 4), (3, 2, 2, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+        (ops.conv_transpose2d, (2, 4, 3, 3), (4, 1, 3, 2), {"groups": 2}),
+    ],
+)  # fmt: skip
+def test_a_weight_that_is_not_finite_reaches_only_what_it_met(op, shape, weight, how, bad):
+    """dx of a convolution, and y of a transposed one: elsewhere they are as if that weight were 1."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=shape), rng.normal(size=weight)
+    g = np.abs(rng.normal(size=op(x, w, **how).shape)) + 1
+
+    def carried(w, one=False):
+        t = Tensor(np.ones(shape) if one else np.abs(x) + 1, requires_grad=True)
+        y = op(t, w, **how)
+        if op is ops.conv_transpose2d:
+            return y.data
+        y.backward(np.ones(g.shape) if one else g)
+        return t.grad
+
+    clean = carried(w)
+    for place in range(w.size):
+        only = np.zeros(weight)
+        only.flat[place] = 1
+        met = carried(only, one=True) != 0
+        spoilt = w.copy()
+        spoilt.flat[place] = bad
+        found = carried(spoilt)
+        np.testing.assert_array_equal(found[met], bad)
+        np.testing.assert_allclose(found[~met], clean[~met], rtol=1e-12)

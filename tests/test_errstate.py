@@ -1,5 +1,6 @@
 """What the user's `np.seterr` and warning filters say is no business of minidl's: infinity and NaN are values."""
 
+import operator
 import warnings
 
 import numpy as np
@@ -122,3 +123,11 @@ def test_ops_of_users_are_quiet_too():
     y.backward(np.ones(2))
     np.testing.assert_array_equal(y.data, [np.inf, np.nan])
     np.testing.assert_array_equal(b.grad, [-np.inf, np.nan])
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
+def test_comparing_with_what_float32_cannot_hold_is_no_error(compare):
+    x = minidl.Tensor(np.array([1, -np.inf, np.inf], np.float32))
+    with np.errstate(all="raise"):
+        found = compare(x, 1e300)
+    np.testing.assert_array_equal(found, compare(np.array([1, -np.inf, np.inf], np.float32), np.float32(np.inf)))

@@ -511,3 +511,20 @@ def test_a_run_that_a_callback_stopped_goes_on_with_more_epochs(tmp_path):
         assert run([Stop(), callbacks.Checkpoint(saved, every=3)], 4, resume=saved)[1].epochs == 2
     _, history = run([Stop(), callbacks.Checkpoint(saved, every=3)], 5, resume=saved)
     assert (history.epochs, history.stopped) == (5, None)
+
+
+def test_a_run_of_an_earlier_version_is_told_and_its_model_loaded(tmp_path):
+    """Before, there were neither `sums` nor `due`, and callbacks had other names."""
+    saved, model = tmp_path / "c.safetensors", net()
+    run([callbacks.Checkpoint(saved)], 2, model)
+    found = load_checkpoint(saved)
+    old = {k: v for k, v in found.state.items() if k not in ("sums", "due")}
+    old["kinds"] = {**old["kinds"], "callbacks": ["Checkpoint", "EarlyStopping"]}
+    minidl.checkpoint.save_checkpoint(saved, model, old, {})
+    assert_same(minidl.checkpoint.load_model(saved)[0].state_dict(), model.state_dict())
+    before = weights(other := net(seed=1))
+    with pytest.raises(
+        CheckpointError, match=r"found one of an earlier version, without \['due', 'sums'\]: .*load_model"
+    ):
+        run([callbacks.Checkpoint(saved)], 3, other, resume=saved)
+    assert_same(before, weights(other))

@@ -55,11 +55,17 @@ class Operators:
     def __matmul__(self, other: ArrayLike) -> Self: return OPS["matmul"](self, other)
     def __rmatmul__(self, other: ArrayLike) -> Self: return OPS["matmul"](other, self)
     # Comparisons have no gradient: they give plain arrays.
+    @np.errstate(all="ignore")
     def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < plain(other))
+    @np.errstate(all="ignore")
     def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= plain(other))
+    @np.errstate(all="ignore")
     def __gt__(self, other: ArrayLike) -> Array: return np.asarray(self.data > plain(other))
+    @np.errstate(all="ignore")
     def __ge__(self, other: ArrayLike) -> Array: return np.asarray(self.data >= plain(other))
+    @np.errstate(all="ignore")
     def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == plain(other))  # type: ignore[override]
+    @np.errstate(all="ignore")
     def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != plain(other))  # type: ignore[override]
     # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self: return OPS["sum"](self, axis, keepdims)

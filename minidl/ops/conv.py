@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_forward
+from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_dx_turned, conv2d_forward
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
 from minidl.ops.joint import joint
@@ -124,7 +124,8 @@ def _convolution(
             turned = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
             turned = kernel_array(turned.reshape(channels, outputs // groups, *kernel), dtype)
             geometry_back = _geometry(stride, dilation, (around[0], around[1]), groups)
-            conv2d_forward(kernel_array(dy, dtype), turned, np.zeros(channels, dtype), geometry_back, dx)
+            zeros = np.zeros(channels, dtype)
+            conv2d_dx_turned(kernel_array(dy, dtype), turned, zeros, geometry_back, w, geometry, dx)
         else:
             conv2d_dx(kernel_array(dy, dtype), w, geometry, dx)
         return dx

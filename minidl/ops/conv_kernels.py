@@ -5,7 +5,7 @@ input of output pixel (i, j) under tap (u, v) stands at i·wide + j, moved by a 
 channel decide. So with the output laid out in rows of `wide` too, every tap of every channel is one long row, and a
 convolution is a matrix product of the weight with these rows, read where they are. (The few columns between the rows
 are computed, and dropped; for the weight's gradient they count 0 times what stands there, and what that makes NaN is
-computed again, see `settle_nan`.)
+computed again, see `settle_nan`. The way back to the image does the same with weights that are not finite.)
 A stride costs nothing, since in its phase it is a stride of 1.
 """
 
@@ -223,6 +223,35 @@ def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, d
         empty_planes(planes, high, wide, geometry, dx[n])
 
 
+@kernel(linked=True)
+def settle_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
+    """Where weights are not finite, what is NaN in dx as the plain sum over what met there, without 0 times those."""
+    total = np.float64(0)
+    for value in w.reshape(-1):
+        total += value - value
+    if total == 0:
+        return
+    outputs, inside = w.shape[0] // geometry[6], w.shape[1]
+    for n in range(dx.shape[0]):
+        for c in range(dx.shape[1]):
+            for row in range(dx.shape[2]):
+                for column in range(dx.shape[3]):
+                    if dx[n, c, row, column] == dx[n, c, row, column]:
+                        continue
+                    total = np.float64(0)
+                    for u in range(w.shape[2]):
+                        i = row + geometry[4] - u * geometry[2]
+                        if i < 0 or i % geometry[0] or i // geometry[0] >= dy.shape[2]:
+                            continue
+                        for v in range(w.shape[3]):
+                            j = column + geometry[5] - v * geometry[3]
+                            if j < 0 or j % geometry[1] or j // geometry[1] >= dy.shape[3]:
+                                continue
+                            for o in range(c // inside * outputs, (c // inside + 1) * outputs):
+                                total += w[o, c % inside, u, v] * dy[n, o, i // geometry[0], j // geometry[1]]
+                    dx[n, c, row, column] = total
+
+
 @kernel(parallel=lambda dy, w, geometry, dx: _worth(dx, w, dy))
 def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
     """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all (i, j, u, v) there."""
@@ -230,6 +259,19 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
     for t in prange(parts):
         part = np.int64(t)
         convolve_back(dy, w, geometry, part * dx.shape[0] // parts, (part + 1) * dx.shape[0] // parts, dx)
+    settle_dx(dy, w, geometry, dx)
+
+
+@kernel(parallel=lambda dy, turned, zeros, back, w, geometry, dx: _worth(dx, w, dy))
+def conv2d_dx_turned(
+    dy: Array, turned: Array, zeros: Array, back: Array, w: Array, geometry: Array, dx: Array
+) -> None:  # fmt: skip
+    """`conv2d_dx` for a stride of 1, as a convolution of dy with the weight turned round, `back` its geometry."""
+    parts = min(dx.shape[0], 64)
+    for t in prange(parts):
+        part = np.int64(t)
+        convolve(dy, turned, zeros, back, part * dx.shape[0] // parts, (part + 1) * dx.shape[0] // parts, dx)
+    settle_dx(dy, w, geometry, dx)
 
 
 @kernel(linked=True)

@@ -226,6 +226,11 @@ class Run:
         state: Any = found.state
         if not isinstance(state, dict) or not isinstance(state.get("kinds"), dict):
             raise checkpoint.CheckpointError(f"{path}: expected the checkpoint of a run, found a model alone")
+        if missing := self.state_dict().keys() - state.keys():
+            raise checkpoint.CheckpointError(
+                f"{path}: expected a run of this version of minidl, found one of an earlier version, without "
+                f"{sorted(missing)}: it cannot be gone on with, but its model can be loaded (load_model)"
+            )
         for name, mine in self._kinds().items():
             if (theirs := state["kinds"].get(name)) != mine:
                 raise checkpoint.CheckpointError(f"{path}: expected {name} {mine!r}, found {theirs!r}")
