@@ -95,3 +95,22 @@ def test_optimizers(form):
                        if k != "params")  # fmt: skip
         assert found[0].dtype == np.float32
         np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+WEIGHTS = [3.0, np.float64(3), np.array(3.0), [3.0, 3.0], np.array([3.0, 3.0]), np.array(3, np.float32)]
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+@pytest.mark.parametrize("weight", WEIGHTS, ids=repr)
+def test_the_weights_of_a_loss_do_not_widen_it(name, weight):
+    x = Tensor(np.array([[1, -2], [0.5, 3]], np.float32))
+    target = np.array([[1, 0], [0, 1]], np.float32)
+
+    def loss(x):
+        return ops.binary_cross_entropy_with_logits(x, target, **{name: weight})
+
+    expected = ops.binary_cross_entropy_with_logits(x, target, **{name: np.full((2, 2), 3, np.float32)})
+    for function in (loss, minidl.compile(loss)):
+        found = function(x.data)
+        assert found.dtype == np.float32
+        assert found.data == expected.data

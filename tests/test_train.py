@@ -620,3 +620,18 @@ def test_boolean_targets_are_told_what_to_be():
         ):
             fit(model, (x, y), verbose=False)
     assert len(fit(nn.Dense(2, 2), (x, y.astype(int)), compile=False, verbose=False).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"clip_norm": "x"}, "fit: expected clip_norm as a number, found 'x'"),
+        ({"clip_value": [1]}, r"fit: expected clip_value as a number, found \[1\]"),
+        ({"clip_norm": True}, "fit: expected clip_norm as a number, found True"),
+        ({"callbacks": 3}, "fit: expected a list of callbacks, found 3"),
+        ({"callbacks": callbacks.EarlyStopping()}, "fit: expected a list of callbacks, found .*EarlyStopping"),
+    ],
+)
+def test_options_of_another_type_are_named(options, told):
+    with pytest.raises(TypeError, match=told):
+        fit(nn.Dense(2, 2), (np.ones((4, 2), np.float32), np.zeros(4, int)), compile=False, verbose=False, **options)

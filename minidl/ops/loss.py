@@ -342,11 +342,11 @@ def binary_cross_entropy_with_logits(
     """L = w·((1 − t)·ln(1 + eˣ) + q·t·ln(1 + e⁻ˣ)), in nats.   dL/dx = dL/dy · w·((1 − t)·σ(x) − q·t·σ(−x))
 
     input x: logits, any shape, float; target t: that shape, from 0 to 1; weight w and pos_weight q: broadcast
-    to it, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.
+    to it, in its dtype, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.
     """
     x, t = _pair(input, target)
-    w = np.ones((), x.dtype) if weight is None else floating(weight, "weight")
-    q = np.ones((), x.dtype) if pos_weight is None else floating(pos_weight, "pos_weight")
+    w = np.ones((), x.dtype) if weight is None else floating(weight, "weight").astype(x.dtype)
+    q = np.ones((), x.dtype) if pos_weight is None else floating(pos_weight, "pos_weight").astype(x.dtype)
     if np.broadcast_shapes(x.shape, w.shape, q.shape) != x.shape:
         raise ValueError(f"expected weights that broadcast to {x.shape}, found shapes {w.shape} and {q.shape}")
     e = np.exp(-np.abs(x))

@@ -96,6 +96,8 @@ def fit(
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
             raise ValueError(f"fit: expected {name} as an int of at least 1, found {count!r}")
     for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if bound is not None and (not isinstance(bound, int | float | np.number) or isinstance(bound, bool)):
+            raise TypeError(f"fit: expected {name} as a number, found {bound!r:.80}")
         if bound is not None and not bound > 0:
             raise ValueError(f"fit: expected {name} above 0, found {bound!r}")
     loader = pairs("fit: train", train, batch_size, shuffle=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class Run:
         self._unit = schedule[1] if schedule else "epoch"
         self._named = named  # the schedule's name in `optim.SCHEDULES`, if it was made by that
         self.accumulate, self.modes, self.resumed, self.planned = accumulate, dict(modes or {}), False, epochs
+        if not isinstance(callbacks, Iterable):
+            raise TypeError(f"fit: expected a list of callbacks, found {callbacks!r:.80}")
         self.callbacks = sorted(callbacks, key=_turn)
         self._due: list[Any] = []  # who will write a checkpoint as soon as all that are in it have been called
         self.epoch, self.batch, self.step, self.seen = 0, 0, 0, 0
