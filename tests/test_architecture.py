@@ -1,6 +1,8 @@
 """The house's floors (DESIGN, section 2), read from the imports: none runs upward, none sideways."""
 
 import ast
+import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +173,21 @@ def test_a_file_is_one_sitting(path):
     assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), "a file begins with what it is about"
 
 
+def says_what_it_computes(doc, made):
+    """A formula, or the kernel that this is a part of, or what is made of its arguments: not just any words."""
+    part_of = any(name in KERNELS or name in OPS for name in re.findall(r"`(\w+)`", doc))
+    about = set(re.findall(r"\w+", doc)) & set(inspect.signature(made).parameters)
+    return bool(re.search("[=Σ≤]", doc)) or part_of or (bool(about) and len(doc.split()) > 4)
+
+
+def test_words_alone_do_not_say_what_a_kernel_computes():
+    made = KERNELS["relu_forward"]
+    assert says_what_it_computes("y = max(x, 0)", made)
+    assert says_what_it_computes("`relu_forward` of a block.", made)
+    for doc in ("", "A kernel.", "Does quickly and well what its name says that it does.", "Takes x and y."):
+        assert not says_what_it_computes(doc, made)
+
+
 def test_every_kernel_and_op_says_what_it_computes():
     import importlib
 
@@ -180,9 +197,8 @@ def test_every_kernel_and_op_says_what_it_computes():
             importlib.import_module(dotted.removesuffix(".__init__"))
     own = [f for f in (*KERNELS.values(), *OPS.values()) if f.__module__.startswith("minidl.")]
     assert len(own) > 50
-    for function in own:
-        doc = function.__doc__ or ""
-        assert len(doc) > 20, f"{function.__name__} has no docstring"
+    for made in own:
+        assert says_what_it_computes(made.__doc__ or "", made), f"{made.__name__}: {made.__doc__!r}"
     for name, op in OPS.items():
         if op.__module__.startswith("minidl."):
             assert "dL/d" in op.__doc__, f"{name}: the derivative stands beside the formula"

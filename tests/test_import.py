@@ -1,7 +1,10 @@
 """`import minidl` costs what NumPy costs, and touches neither the network nor the disk's caches."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,4 +68,6 @@ def test_importing_minidl_opens_spawns_and_writes_nothing(tmp_path):
 def test_public_names():
     assert {"Tensor", "op", "no_grad", "nn", "ops", "optim", "data", "gradcheck", "manual_seed"} <= set(minidl.__all__)
     assert all(hasattr(minidl, name) for name in minidl.__all__)
-    assert minidl.__version__.count(".") == 2
+    assert re.fullmatch(r"\d+\.\d+\.\d+", minidl.__version__)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from the sources, not installed
+        assert importlib.metadata.version("minidl") == minidl.__version__

@@ -709,7 +709,7 @@ def test_the_cache_is_another_when_a_file_with_kernels_changes():
 @compiled
 def test_two_processes_that_compile_for_two_dtypes_at_once(own_cache):
     code = """
-import sys, numpy as np
+import sys, time, numpy as np
 from pathlib import Path
 from minidl.jit import cache
 from minidl.ops.activation import relu_forward
@@ -718,7 +718,10 @@ from numba.core.caching import IndexDataCacheFile as Files
 place, mine = Path(sys.argv[1]), sys.argv[2]
 other = {"float32": "float64", "float64": "float32"}[mine]
 def wait(what): # or both would be right by luck: one has the last word in the index, the other in the data
-    while not (place / what).exists(): pass
+    for _ in range(20_000): # 200 seconds, less than whoever waits for this process; it may have to compile
+        if (place / what).exists(): return
+        time.sleep(0.01)
+    raise TimeoutError(f"expected the other process to come to {what}")
 def in_turn(step, later):
     done = getattr(Files, step)
     def run(*args):
@@ -732,7 +735,11 @@ relu_forward(x, x.copy())
 """
     pair = ["float32", "float64"]
     both = [subprocess.Popen([sys.executable, "-c", code, str(own_cache), name]) for name in pair]
-    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    try:
+        assert [process.wait(timeout=300) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            process.kill()
     data = [path.name for path in own_cache.glob("*relu_forward*.nbc")]
     assert len(set(data)) == 2
     for dtype in ("float32", "float64"):

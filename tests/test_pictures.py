@@ -18,10 +18,11 @@ def test_a_grid(tmp_path, shape, columns, gap):
             grid = np.asarray(picture)
         across = min(columns, 5)
         rows = -(-5 // across)
-        assert grid.shape == (rows * (3 + gap) - gap, across * (4 + gap) - gap)
+        expected = np.full((rows * (3 + gap) - gap, across * (4 + gap) - gap), 128, np.uint8)  # gaps are grey
         for i, one in enumerate(x.reshape(5, 3, 4)):
             r, c = i // across * (3 + gap), i % across * (4 + gap)
-            np.testing.assert_array_equal(grid[r : r + 3, c : c + 4], one)
+            expected[r : r + 3, c : c + 4] = one
+        np.testing.assert_array_equal(grid, expected)
 
 
 def test_values_beyond_and_nan_are_clipped(tmp_path):

@@ -27,7 +27,7 @@ def _worth(x: Array, w: Array, y: Array) -> bool:
 
 @kernel
 def plane_shape(w: Array, y: Array, geometry: Array) -> tuple[int, int]:
-    """(rows, columns) of one phase of the padded plane: as much of the input as the output looks at."""
+    """(rows, columns) of one phase of the padded plane: as much of the input as y looks at."""
     down = (w.shape[2] - 1) * geometry[2] // geometry[0]
     right = (w.shape[3] - 1) * geometry[3] // geometry[1]
     return y.shape[2] + down, y.shape[3] + right

@@ -72,7 +72,10 @@ def block_terms(terms: int) -> int:
 
 @kernel
 def matmul_plan(height: int, width: int, turned: bool, itemsize: int) -> tuple[bool, int, int]:
-    """(is A packed first? where its columns stand far apart; rows and columns of the panels that threads share out)"""
+    """(is A packed first, rows, columns of the panels that threads share out) of a product height × width.
+
+    A is packed where its columns stand far apart.
+    """
     columns = WIDTH // itemsize
     return turned and height > ROWS and width > columns, 22 * ROWS if width > 4 * columns else 6 * ROWS, columns
 
