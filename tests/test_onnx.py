@@ -16,7 +16,6 @@ pytestmark = pytest.mark.skipif(interpreted(), reason="the same ops are tested i
 TYPES = {"float32", "float64", "bool", "int64", "int32"}
 INTEGERS = "a result of integers: minidl's op takes floats, or gives NumPy's promotion and not the left type"
 DRAWN = "the mask is drawn by NumPy's old generator, which PCG64 does not repeat"
-CONSTANT = "ops.pad fills with a constant only"
 EMPTY = "the largest, the smallest and the log-sum of nothing are errors here, as NumPy's max and min"
 INDICES = "ops.max_pool2d keeps to itself where the largest values were"
 ABSENT = {  # what no op or layer of minidl does, as the adapters say it; these tests are not counted
@@ -40,9 +39,6 @@ EXCEPTIONS = {
     "test_training_dropout_default": DRAWN,
     "test_training_dropout_default_mask": DRAWN,
     "test_gathernd_example_int32_batch_dim1": "batch_dims: NumPy's indexing has nothing like it",
-    "test_edge_pad": CONSTANT,
-    "test_reflect_pad": CONSTANT,
-    "test_wrap_pad": CONSTANT,
     "test_convtranspose_output_shape": "the padding that a wanted output needs is not the adapter's to find",
     "test_maxpool_with_argmax_2d_precomputed_pads": INDICES,
     "test_maxpool_with_argmax_2d_precomputed_strides": INDICES,
