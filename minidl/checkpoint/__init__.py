@@ -101,6 +101,12 @@ def save_model(path: FilePath, model: nn.Module, config: Mapping[str, Any]) -> N
     The model: any nest of minidl.nn's layers and containers and minidl.models' classes. What is not saved: the mode,
     frozen parameters, and layers' own generators. TypeError: another model, or a config that JSON cannot hold.
     OSError: it cannot be written. Whatever is raised, a file that was there before is as it was.
+
+    >>> model = nn.Sequential(nn.Dense(3, 2), nn.ReLU())
+    >>> checkpoint.save_model("model.safetensors", model, {"classes": ["cat", "dog"]})
+    >>> loaded, config = checkpoint.load_model("model.safetensors")
+    >>> config
+    {'classes': ['cat', 'dog']}
     """
     _check("save_model", model)
     _write("save_model", path, model, {"layers": describe(model), "config": dict(config)}, {})
@@ -155,6 +161,12 @@ def load_model(path: FilePath) -> tuple[nn.Module, dict[str, Any]]:
 
     CheckpointError: there is no such file or it cannot be read, it is damaged, it is not minidl's or of another
     version, its layers are not minidl's own, or its arrays do not fit them.
+
+    >>> model = nn.Sequential(nn.Dense(3, 2), nn.ReLU())
+    >>> checkpoint.save_model("model.safetensors", model, {})
+    >>> loaded, config = checkpoint.load_model("model.safetensors")
+    >>> np.array_equal(loaded[0].weight.data, model[0].weight.data)
+    True
     """
     with reading(path) as file:
         about, specs_of_model, _ = _about(file)

@@ -16,6 +16,12 @@ class no_grad(ContextDecorator):
     """Within this block (or function) and this thread, nothing is recorded for backward.
 
     Of a generator or coroutine so decorated, each part that runs is within the block; what runs between them is not.
+
+    >>> w = minidl.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with minidl.no_grad():
+    ...     y = 2 * w
+    >>> y.requires_grad
+    False
     """
 
     def __enter__(self) -> None:

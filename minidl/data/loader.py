@@ -46,6 +46,13 @@ class Loader:
     order and state of the generator the same batches follow.
 
     TypeError, ValueError: options out of range, arrays of different lengths, mean, std or augment without images.
+
+    >>> loader = data.Loader(np.arange(10.0).reshape(5, 2), np.arange(5), batch_size=2)
+    >>> [x.shape for x, y in loader]
+    [(2, 2), (2, 2), (1, 2)]
+    >>> x, y = next(iter(data.Loader(data.load("digits")[0], batch_size=32, shuffle=True, seed=0)))
+    >>> x.shape, x.dtype
+    ((32, 1, 8, 8), dtype('float32'))
     """
 
     def __init__(

@@ -99,6 +99,12 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, offline: boo
 
     ValueError: no such data set. DataError: a file here is not what it should be. DataUnavailable: nothing
     here, and no mirror that could be reached sent the right bytes.
+
+    >>> train, test = data.load("digits")
+    >>> train
+    Dataset(x: uint8 (1437, 1, 8, 8), y: int64 (1437,))
+    >>> len(test)
+    360
     """
     if name == "digits":
         return _digits()

@@ -201,6 +201,11 @@ def explain(
 
     RuntimeError: no graph, or a freed one. ValueError: more than one number. TypeError: something else than a Tensor,
     names or model of other kinds.
+
+    >>> w = minidl.Tensor(3.0, requires_grad=True)
+    >>> explanation = minidl.explain((2 * w - 1) ** 2)
+    >>> print(str(explanation).splitlines()[0])
+    Backward from loss = 25.0, through 3 results to 1 leaf
     """
     if not isinstance(loss, Tensor):
         raise TypeError(f"explain: expected a Tensor, the loss, found {type(loss).__name__}")

@@ -178,6 +178,15 @@ def kernel(
                and long to run
     updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
     replace    take the place in `KERNELS` of another kernel of this name, which is a ValueError else
+
+    >>> @minidl.kernel
+    ... def twice(x, y):
+    ...     for i in range(x.size):
+    ...         y[i] = 2 * x[i]
+    >>> y = np.empty(3)
+    >>> twice(np.array([1.0, 2.0, 3.0]), y)
+    >>> y
+    array([2., 4., 6.])
     """
 
     def register(function: Callable[..., Any]) -> Kernel:

@@ -26,7 +26,11 @@ def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
 
 @higher
 def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, normalize: bool = True) -> float:
-    """Σ [y_pred = y_true] / N, or without / N unless `normalize`.   Labels (N,) both"""
+    """Σ [y_pred = y_true] / N, or without / N unless `normalize`.   Labels (N,) both
+
+    >>> metrics.accuracy_score([0, 1, 2, 2], [0, 1, 1, 2])
+    0.75
+    """
     true, predicted = pair(y_true, y_pred)
     right = int((true == predicted).sum())
     return right / len(true) if normalize else float(right)

@@ -9,7 +9,11 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class ReLU(Module):
-    """`ops.relu`"""
+    """`ops.relu`
+
+    >>> nn.ReLU()(np.array([-1.0, 0.0, 2.0])).numpy()
+    array([0., 0., 2.])
+    """
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.relu(x)

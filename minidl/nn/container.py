@@ -105,6 +105,12 @@ class Sequential(ModuleList):
     """One module after another. A Dense and the ReLU after it run as one op (`ops.dense_relu`).
 
     They are named "0", "1", …, or as in the one dict given, in its order.
+
+    >>> model = nn.Sequential(nn.Dense(4, 8), nn.ReLU(), nn.Dense(8, 3))
+    >>> model(np.zeros((2, 4), np.float32)).shape
+    (2, 3)
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.weight', '0.bias', '2.weight', '2.bias']
     """
 
     def __init__(self, *modules: Any) -> None:

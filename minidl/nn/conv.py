@@ -92,6 +92,10 @@ class Conv2d(_Convolution):
     """`ops.conv2d` of x (N, in_channels, H, W) or (in_channels, H, W).
 
     weight (out_channels, in_channels / groups, KH, KW), bias (out_channels,)
+
+    >>> layer = nn.Conv2d(1, 8, kernel_size=3, padding=1)
+    >>> layer(np.zeros((2, 1, 28, 28), np.float32)).shape
+    (2, 8, 28, 28)
     """
 
     def forward(self, x: ArrayLike) -> Tensor:

@@ -17,6 +17,12 @@ class Dense(Module):
 
     weight (out_features, in_features) and bias (out_features,) start uniform on ± 1/√in_features
     (PyTorch's default: `kaiming_uniform_` with a = √5). The weight is stored input-major (see `ops.dense`).
+
+    >>> layer = nn.Dense(3, 2)
+    >>> layer(np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    >>> {name: array.shape for name, array in layer.state_dict().items()}
+    {'weight': (2, 3), 'bias': (2,)}
     """
 
     def __init__(

@@ -10,7 +10,15 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class Dropout(Module):
-    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0."""
+    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0.
+
+    >>> layer = nn.Dropout(0.5)
+    >>> y = layer(np.ones(1000)).numpy()  # what is kept is divided by 1 − p
+    >>> sorted(set(y.tolist()))
+    [0.0, 2.0]
+    >>> set(layer.eval()(np.ones(1000)).numpy().tolist())
+    {1.0}
+    """
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
         self.p, self.generator = probability(type(self).__name__, p), generator

@@ -13,7 +13,15 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class Embedding(Module):
-    """`ops.embedding`: weight (num_embeddings, embedding_dim) from N(0, 1), the row of padding_idx 0 and kept so."""
+    """`ops.embedding`: weight (num_embeddings, embedding_dim) from N(0, 1), the row of padding_idx 0 and kept so.
+
+    >>> layer = nn.Embedding(10, 4, padding_idx=0)
+    >>> y = layer(np.array([[1, 2, 0]]))
+    >>> y.shape
+    (1, 3, 4)
+    >>> y.numpy()[0, 2]
+    array([0., 0., 0., 0.], dtype=float32)
+    """
 
     def __init__(
         self,

@@ -19,6 +19,18 @@ class Module:
     Its state are the leaf Tensors (parameters) and arrays (buffers) among its attributes and in their lists and dicts
     before it is called the first time, and Tensors added later that require a gradient. What else `forward` leaves in
     an attribute is not.
+
+    >>> class Affine(nn.Module):
+    ...     def __init__(self):
+    ...         self.scale, self.shift = minidl.Tensor(2.0, requires_grad=True), minidl.Tensor(1.0, requires_grad=True)
+    ...
+    ...     def forward(self, x):
+    ...         return self.scale * x + self.shift
+    >>> affine = Affine()
+    >>> affine(np.array([1.0, 2.0])).numpy()
+    array([3., 5.])
+    >>> [name for name, _ in affine.named_parameters()]
+    ['scale', 'shift']
     """
 
     training: bool = True

@@ -71,7 +71,15 @@ class _BatchNorm(_Normalisation):
 
 
 class BatchNorm1d(_BatchNorm):
-    """`ops.batch_norm` of x (N, C) or (N, C, L). momentum None: running statistics are the mean over all batches."""
+    """`ops.batch_norm` of x (N, C) or (N, C, L). momentum None: running statistics are the mean over all batches.
+
+    >>> layer = nn.BatchNorm1d(1, dtype=np.float64)
+    >>> y = layer(np.array([[1.0], [3.0]]))  # mean 2, variance 1
+    >>> y.numpy().round(3).tolist()
+    [[-1.0], [1.0]]
+    >>> layer.running_mean.round(3)  # 0.9 · 0 + 0.1 · 2
+    array([0.2])
+    """
 
     ranks = (2, 3)
 

@@ -141,6 +141,11 @@ class LSTM(_Recurrent):
     """i, f, o = σ(…), g = tanh(…), c ← f·c + i·g, h ← o·tanh c.   (x, (h0, c0), lengths) → (y, (h, c))
 
     Gates i, f, g, o. Shapes as `RNN`'s; c as h.
+
+    >>> layer = nn.LSTM(input_size=3, hidden_size=5, batch_first=True)
+    >>> y, (h, c) = layer(np.zeros((2, 7, 3), np.float32))
+    >>> y.shape, h.shape, c.shape
+    ((2, 7, 5), (1, 2, 5), (1, 2, 5))
     """
 
     cell, gates = "lstm", 4

@@ -214,7 +214,13 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
 
 @op
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Result:
-    """y = a where the condition holds, else b.   dL/da = dL/dy there, 0 elsewhere; dL/db the other way round"""
+    """y = a where the condition holds, else b.   dL/da = dL/dy there, 0 elsewhere; dL/db the other way round
+
+    >>> x = minidl.Tensor([-1.0, 2.0], requires_grad=True)
+    >>> ops.sum(ops.where(x.data > 0, x, 0.1 * x)).backward()
+    >>> x.grad
+    array([0.1, 1. ])
+    """
     y: Any = np.where(condition, a, b)
     return y, (None, lambda dy: np.where(condition, dy, 0), lambda dy: np.where(condition, 0, dy))
 

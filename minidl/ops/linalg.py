@@ -225,6 +225,9 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Result:
 
     As `np.matmul`: leading axes broadcast; a vector is a row on the left, a column on the right, and its axis is
     dropped.
+
+    >>> ops.matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 10.0])).numpy()
+    array([21., 43.])
     """
     a, b = floating(a, "a"), floating(b, "b")
     if a.ndim == 0 or b.ndim == 0:

@@ -145,6 +145,14 @@ def softmax_cross_entropy(
 
     As PyTorch's `cross_entropy`. TypeError: labels that are not integers. ValueError: labels out of range,
     shapes that do not fit, no rows to take the mean of.
+
+    >>> logits = minidl.Tensor([[0.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    >>> loss = ops.softmax_cross_entropy(logits, [0, 1])
+    >>> round(loss.item(), 6)  # ln 2
+    0.693147
+    >>> loss.backward()
+    >>> logits.grad.round(6).tolist()
+    [[-0.25, 0.25], [0.25, -0.25]]
     """
     logits = floating(logits, "logits")
     z, shape, again = _rows(logits, "logits")
@@ -278,6 +286,9 @@ def mse(input: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Result:
     """L = (x − t)², the mean or sum over all elements.   dL/dx = dL/dy · 2(x − t),  dL/dt = −dL/dx
 
     input x and target t: float, of one shape. ValueError for other shapes or, for "mean", empty ones.
+
+    >>> ops.mse(np.array([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    2.0
     """
     x, t = _pair(input, target)
     difference = x - t

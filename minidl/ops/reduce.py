@@ -45,7 +45,11 @@ def _sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 @op
 def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result:
-    """y = Σ x.   dL/dx = dL/dy, repeated along the axes"""
+    """y = Σ x.   dL/dx = dL/dy, repeated along the axes
+
+    >>> ops.sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0).numpy()
+    array([4., 6.])
+    """
     x = as_array(x)
     axes = _axes(x, axis)
     return _sum(x, axes, keepdims), (lambda dy: _spread(dy, x, axes),)

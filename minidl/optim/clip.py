@@ -46,6 +46,13 @@ def clip_grad_norm_(
     ValueError: max_norm or norm_type out of range, or a generator that is used up. TypeError: no Tensors, or gradients
     that are not float32 or float64.
     Pascanu et al. 2013, algorithm 1.
+
+    >>> w = minidl.Tensor([0.0, 0.0], requires_grad=True)
+    >>> ops.sum(w * np.array([3.0, 4.0])).backward()
+    >>> float(optim.clip_grad_norm_([w], max_norm=1.0))
+    5.0
+    >>> w.grad.round(5)
+    array([0.6, 0.8])
     """
     limit = _limit("clip_grad_norm_", "max_norm", max_norm)
     p = math.inf if norm_type == "inf" else _number("clip_grad_norm_", "norm_type", norm_type)

@@ -15,6 +15,16 @@ class CosineAnnealingLR(LRScheduler):
     """ηₜ = eta_min + (η₀ − eta_min) · (1 + cos(πt / T_max)) / 2: down to eta_min at T_max, and up again after it.
 
     Loshchilov and Hutter 2017, equation 5, without the restarts.
+
+    >>> optimizer = optim.SGD([minidl.Tensor([0.0], requires_grad=True)], lr=1.0)
+    >>> schedule = optim.CosineAnnealingLR(optimizer, T_max=4)
+    >>> rates = []
+    >>> for epoch in range(4):
+    ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.854, 0.5, 0.146]
     """
 
     options: ClassVar = {"T_max": count(1), "eta_min": number(0)}

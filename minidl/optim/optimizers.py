@@ -245,6 +245,15 @@ class SGD(Optimizer):
 
     lr η, momentum μ, dampening τ, weight_decay λ (coupled: it goes through the momentum), nesterov: θ ← θ − η(d + μb).
     State: `momentum_buffer` b. Sutskever et al. 2013; Nesterov 1983.
+
+    >>> w = minidl.Tensor([4.0], requires_grad=True)
+    >>> optimizer = optim.SGD([w], lr=0.25)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     ops.sum(w * w).backward()
+    ...     optimizer.step()
+    >>> w.data
+    array([0.5])
     """
 
     def __init__(
@@ -290,6 +299,13 @@ class Adam(Optimizer):
 
     lr η, betas (β₁, β₂), eps ε, weight_decay λ (coupled: g = ∇L + λθ). State: `step` t, `exp_avg` m, `exp_avg_sq` v.
     Kingma and Ba 2015, algorithm 1.
+
+    >>> w = minidl.Tensor([4.0], requires_grad=True)
+    >>> optimizer = optim.Adam([w], lr=0.1)
+    >>> ops.sum(w * w).backward()
+    >>> optimizer.step()  # the first step has the length lr, however large the gradient
+    >>> w.data.round(6)
+    array([3.9])
     """
 
     decoupled = False

@@ -30,6 +30,11 @@ def summary(model: Module, x: ArrayLike, *more: ArrayLike) -> Summary:
     before, whatever happens. One summary runs at a time; the other threads may go on working with the same ops.
 
     TypeError: no Module. The errors of ops whose inputs do not fit name the layer.
+
+    >>> model = nn.Sequential(nn.Dense(2, 3), nn.ReLU(), nn.Dense(3, 1))
+    >>> summary = minidl.summary(model, (1, 2))  # print(summary) shows a table
+    >>> [(row["name"], row["output_shape"], row["parameters"]) for row in summary.rows]
+    [('', (1, 1), 13), ('0', (1, 3), 9), ('1', (1, 3), 0), ('2', (1, 1), 4)]
     """
     if not isinstance(model, Module):
         raise TypeError(f"summary: expected a Module, found {type(model).__name__}")

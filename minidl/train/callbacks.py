@@ -81,6 +81,15 @@ class EarlyStopping:
 
     Prechelt 1998, "Early stopping, but when?". ValueError: options out of range; before training, a figure of which it
     is not known what is better; in training, no such figure.
+
+    >>> x, y = np.ones((8, 1), np.float32), np.zeros((8, 1), np.float32)
+    >>> stop = callbacks.EarlyStopping(patience=2)
+    >>> optimizer = optim.SGD((model := nn.Dense(1, 1)).parameters(), lr=0.0)  # learns nothing
+    >>> history = train.fit(
+    ...     model, (x, y), (x, y), epochs=50, optimizer=optimizer, callbacks=[stop], compile=False, verbose=False
+    ... )
+    >>> len(history.rows)  # the first was the best; patience ended two epochs on
+    3
     """
 
     def __init__(

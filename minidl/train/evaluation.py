@@ -47,6 +47,11 @@ def evaluate(
 
     ValueError: no examples, or none that counts; an unknown name, or two metrics of one. TypeError: another kind of
     data set.
+
+    >>> logits = np.array([[2.0, -2.0], [2.0, -2.0], [-2.0, 2.0], [-2.0, 2.0]])
+    >>> figures = train.evaluate(nn.Sequential(), (logits, np.array([0, 0, 1, 0])), metrics=["accuracy"])
+    >>> figures["accuracy"], round(figures["loss"], 3)
+    (0.75, 1.018)
     """
     loader = pairs("evaluate", dataset, batch_size)
     function, measures = loss_function(loss, loader.arrays[1]), named_metrics(metrics)

@@ -91,6 +91,16 @@ def fit(
     checkpoint.CheckpointError: no checkpoint, a damaged one, or one of another model; one that cannot be gone on from
     as asked, since it has more epochs behind it, its schedule is at its end, or its patience is used up. Then nothing
     has changed.
+
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    >>> model = nn.Dense(1, 1)
+    >>> history = train.fit(
+    ...     model, (x, 3 * x), epochs=20, batch_size=16, optimizer=optim.SGD(model.parameters(), lr=0.3), verbose=False
+    ... )
+    >>> history.rows[-1]["loss"] < 0.01 < history.rows[0]["loss"]
+    True
+    >>> model.weight.numpy().round(1).tolist()
+    [[3.0]]
     """
     for name, count in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
