@@ -5,7 +5,6 @@ Exit codes: 0, 1 (it failed), 2 (it was called wrongly), 130 (interrupted; what 
 
 import argparse
 import contextlib
-import difflib
 import math
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import Any
 from minidl import machine, models, optim
 from minidl.commands import explain, report, search, settings, shared, tools, use
 from minidl.commands import train as training
+from minidl.shared.names import hint
 from minidl.shared.terminal import Failure, note, reason
 
 MOST_UNITS, MOST_THREADS = 1_000_000, 256
@@ -152,9 +152,7 @@ class _Parser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
+            raise argparse.ArgumentError(action, f"{error.message}{hint(value, action.choices or ())}") from None
 
 
 def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:

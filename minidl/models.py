@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidl import nn, ops
+from minidl.shared.names import hint
 from minidl.tensor import ArrayLike, Tensor
 
 _SMALL = 16  # images below this have no rows to give away
@@ -118,9 +118,7 @@ def build(name: str, input_shape: Sequence[int], classes: int, **options: Any) -
     ValueError: a name that is not known. TypeError: an option that this model does not have, or needs.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"models.build: expected a model of {list(MODELS)}, found {name!r}{hint}")
+        raise ValueError(f"models.build: expected a model of {list(MODELS)}, found {name!r}{hint(name, MODELS)}")
     arguments = {"input_shape": input_shape, "classes": classes, **options}
     signature = inspect.signature(MODELS[name])
     try:

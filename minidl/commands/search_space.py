@@ -1,14 +1,14 @@
 """What `minidl search` may choose among: values of the flags of `minidl train`, by default or as a TOML file says."""
 
 import argparse
-import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from minidl import search
 from minidl.commands.train import RATES
+from minidl.shared.names import hint
 from minidl.shared.terminal import reason
 
 SPACE: dict[str, Any] = {
@@ -29,7 +29,7 @@ def read(train: argparse.ArgumentParser, path: str) -> dict[str, Any]:
             given = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
         for name, distribution in search.as_space(given).items():
             if name not in SEARCHED:
-                raise ValueError(f"expected settings of {list(SEARCHED)}, found {name!r}{_nearest(name, SEARCHED)}")
+                raise ValueError(f"expected settings of {list(SEARCHED)}, found {name!r}{hint(name, SEARCHED)}")
             action = next(action for action in train._actions if action.dest == name)
             for value in _examples(distribution):
                 _check(name, action, value)
@@ -87,9 +87,4 @@ def _check(name: str, action: argparse.Action, value: Any) -> None:
             raise ValueError(f"{name}: {error}") from error
         if action.choices is not None and found not in action.choices:
             names = list(action.choices)
-            raise ValueError(f"{name}: expected one of {names}, found {one!r:.60}{_nearest(str(one), names)}")
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{name}: expected one of {names}, found {one!r:.60}{hint(str(one), names)}")

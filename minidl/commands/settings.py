@@ -6,7 +6,6 @@ all of them and the later ones win.
 
 import argparse
 import contextlib
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl import checkpoint
+from minidl.shared.names import hint
 from minidl.shared.terminal import Failure, reason
 
 # How and where to run, not what: a resumed run may do these otherwise, and files of equal runs are equal.
@@ -84,9 +84,8 @@ def _flags(values: Mapping[str, Any], parser: argparse.ArgumentParser, where: st
     for key, value in values.items():
         flag = f"--{key.replace('_', '-')}"
         if flag not in taken:
-            near = difflib.get_close_matches(flag, taken, 1)
-            hint = f"; did you mean {near[0][2:]!r}?" if near else ""
-            raise ValueError(f"--config: {where}: expected a flag of `minidl train`, found {key!r}{hint}")
+            near = hint(flag[2:], (name[2:] for name in taken))
+            raise ValueError(f"--config: {where}: expected a flag of `minidl train`, found {key!r}{near}")
         if isinstance(value, bool):
             off = f"--no-{flag[2:]}"
             flags += [flag] if value else [off] if off in known else []

@@ -20,6 +20,7 @@ from minidl.data.dataset import Dataset
 from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
 from minidl.jit.environment import private_directory
 from minidl.shared.files import open_file
+from minidl.shared.names import hint
 from minidl.tensor import Array
 
 FILES = (
@@ -109,11 +110,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, offline: boo
     if name == "digits":
         return _digits()
     if name not in SOURCES:
-        import difflib
-
-        near = difflib.get_close_matches(name, [*SOURCES, "digits"], 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"load: expected one of {[*SOURCES, 'digits']}, found {name!r}{hint}")
+        names = [*SOURCES, "digits"]
+        raise ValueError(f"load: expected one of {names}, found {name!r}{hint(name, names)}")
     arrays = [_find(name, i, data_dir, offline) for i in range(len(FILES))]
     return _dataset(name, arrays[0], arrays[1], (28, 28)), _dataset(name, arrays[2], arrays[3], (28, 28))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 import os
 import sys
@@ -22,6 +21,7 @@ from minidl.explanation.record import Entry, record
 from minidl.explanation.reverse import FAULTS, Walk, reverse
 from minidl.explanation.svg import dot, svg
 from minidl.explanation.text import text, verdict
+from minidl.shared.names import nearest
 from minidl.tensor import Array, Tensor
 
 FilePath = str | os.PathLike[str]
@@ -82,7 +82,7 @@ class Explanation:
             raise KeyError("this Tensor is not in the graph that was explained")
         names = {e.name: e for e in self.entries}
         if key not in names:
-            near = difflib.get_close_matches(key, names, 3) or list(names)[:9]
+            near = nearest(key, names, 3) or list(names)[:9]
             raise KeyError(f"no tensor is called {key!r}; there are {', '.join(near)}")
         return names[key]
 
@@ -171,7 +171,7 @@ class Explanation:
         own = {e.number for e in leaves if f"{e.name}.".startswith(module.rstrip(".") + ".")}
         if not own:
             parts = sorted({e.name.rpartition(".")[0] for e in leaves if "." in e.name})
-            near = difflib.get_close_matches(module, parts, 3) or parts[:9] or ["none: give explain() the model"]
+            near = nearest(module, parts, 3) or parts[:9] or ["none: give explain() the model"]
             raise ValueError(f"cut: no parameter is called {module!r}…; there are {', '.join(near)}")
         users = {e.number for e in self.entries if own.intersection(e.inputs)}
         below, above = set(users), set(users)

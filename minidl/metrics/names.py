@@ -8,7 +8,6 @@ its values are better: "min", the lower, or "max", the higher.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import re
@@ -29,6 +28,7 @@ from minidl.metrics.regression import (
     r2_score,
     root_mean_squared_error,
 )
+from minidl.shared.names import hint
 from minidl.tensor import Array, ArrayLike
 
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -154,9 +154,7 @@ def by_name(name: str) -> Metric:
         return METRICS[name]
     if isinstance(name, str) and re.fullmatch(_TOP, name):
         return _top(int(name[3:]))
-    near = difflib.get_close_matches(str(name).lower(), METRICS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"by_name: expected a metric of {list(METRICS)}, found {name!r}{hint}")
+    raise ValueError(f"by_name: expected a metric of {list(METRICS)}, found {name!r}{hint(str(name).lower(), METRICS)}")
 
 
 def mode_of(metric: Any) -> str | None:

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from minidl.shared.names import hint
 from minidl.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]  # (who asks, the option's name, its value) → the value
@@ -79,7 +80,7 @@ def choice(*names: str) -> Check:
 
     def check(where: str, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in names:
-            found = f"found {value!r:.100}{near(value, names)}"
+            found = f"found {value!r:.100}{hint(value, names)}"
             raise ValueError(f"{where}: expected {name} to be one of {list(names)}, {found}")
         return value
 
@@ -121,11 +122,3 @@ def flag(where: str, name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{where}: expected True or False for {name}, found {value!r:.100}")
     return value
-
-
-def near(name: Any, names: Any) -> str:
-    """ "; did you mean …?", where one of the names is like this one."""
-    import difflib
-
-    found = difflib.get_close_matches(str(name), list(names), 1)
-    return f"; did you mean {found[0]!r}?" if found else ""

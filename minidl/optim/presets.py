@@ -23,12 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minidl.optim.checks import count, near
+from minidl.optim.checks import count
 from minidl.optim.combined import SequentialLR
 from minidl.optim.cycles import CosineAnnealingLR, OneCycleLR
 from minidl.optim.optimizers import Optimizer
 from minidl.optim.plateau import ReduceLROnPlateau
 from minidl.optim.schedules import ExponentialLR, LinearLR, LRScheduler, MultiStepLR, StepLR
+from minidl.shared.names import hint
 
 Scheduled = tuple[LRScheduler, str]
 Factory = Callable[[Optimizer, int, int], Scheduled]
@@ -85,7 +86,7 @@ class Schedules(dict[str, Factory]):
     """
 
     def __missing__(self, name: str) -> Factory:
-        raise KeyError(f"expected a schedule of {list(self)}, found {name!r:.100}{near(name, self)}")
+        raise KeyError(f"expected a schedule of {list(self)}, found {name!r:.100}{hint(name, self)}")
 
 
 def replan(name: str, schedule: Any, epochs: int, more: int) -> None:

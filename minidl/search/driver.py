@@ -18,7 +18,7 @@ from minidl.search.plans import Plan
 from minidl.search.results import Results
 from minidl.search.space import Space, as_space, complete, described
 from minidl.search.trial import Objective, Row, Trial
-from minidl.train.evaluation import chosen
+from minidl.shared.names import chosen
 
 SIGNS = {"maximize": 1, "minimize": -1}
 MOST_WORKERS = 256

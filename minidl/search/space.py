@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -12,6 +11,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
+from minidl.shared.names import hint
 
 LARGEST = 1 << 62  # what integers are drawn from has to fit in 64 bits
 
@@ -208,9 +209,7 @@ def complete(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(f"baseline: expected a mapping of names to values, found {type(settings).__name__}")
     for name in settings:
         if name not in space:
-            near = difflib.get_close_matches(str(name), space, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"baseline: expected a parameter of {list(space)}, found {name!r}{hint}")
+            raise ValueError(f"baseline: expected a parameter of {list(space)}, found {name!r}{hint(name, space)}")
     if missing := [name for name, d in space.items() if varies(d) and name not in settings]:
         raise ValueError(f"baseline: expected a value of every parameter, found none of {missing}")
     made = {name: settings[name] if name in settings else d.members[0] for name, d in space.items()}  # type: ignore[attr-defined]
@@ -229,9 +228,7 @@ def _distribution(value: Any) -> Distribution:
         raise ValueError(f"expected one of {list(FORMS)} and its bounds, found {dict(value)!r:.80}")
     [(form, bounds)] = value.items()
     if form not in FORMS:
-        near = difflib.get_close_matches(str(form), FORMS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"expected one of {list(FORMS)}, found {form!r}{hint}")
+        raise ValueError(f"expected one of {list(FORMS)}, found {form!r}{hint(form, FORMS)}")
     if not isinstance(bounds, list | tuple) or (form != "choice" and len(bounds) != 2):
         raise ValueError(f"expected {form} = [low, high], found {bounds!r:.60}")
     return FORMS[form](*bounds)

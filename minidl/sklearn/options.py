@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from minidl import nn, optim
-from minidl.train.evaluation import chosen
+from minidl.shared.names import chosen
 
 ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "identity": None,

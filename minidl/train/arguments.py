@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidl import data, nn, optim
-from minidl.train.evaluation import chosen
+from minidl.shared.names import chosen
 
 OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
 

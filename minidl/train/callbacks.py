@@ -17,7 +17,6 @@ import math
 import os
 import tempfile
 import time
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ import numpy as np
 
 from minidl.checkpoint import check_writable
 from minidl.metrics.names import mode_of
+from minidl.shared.names import chosen, hint
 from minidl.tensor import Array
-from minidl.train.evaluation import chosen
 from minidl.train.history import json_ready, plain
 from minidl.train.run import Run
 
@@ -49,11 +48,10 @@ class _Best:
             known = self.monitor in run.modes
             mode = run.modes[self.monitor] if known else mode_of(self.monitor.removeprefix("val_"))
         if mode is None:
-            close = get_close_matches(self.monitor, run.modes, 1)
-            hint = f"; did you mean {close[0]!r}?" if close and close[0] != self.monitor else ""
+            others = [name for name in run.modes if name != self.monitor]
             raise ValueError(
                 f"expected mode='min' or mode='max' to watch {self.monitor!r}, of which nobody says whether less or "
-                f"more is better{hint}"
+                f"more is better{hint(self.monitor, others)}"
             )
         self.sign = MODES[mode]
 

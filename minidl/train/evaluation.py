@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from minidl import data, metrics, nn, ops
 from minidl.ops.counting import counting
+from minidl.shared.names import chosen
 from minidl.tensor import Array, Tensor, no_grad
 from minidl.train.history import plain
 
 BATCH = 1000
-T = TypeVar("T")
 Loss = Callable[[Any, Any], Any]  # → the mean, or (the sum, what to divide by)
 Metric = str | Callable[[Array, Array], float]
 LOSSES: dict[str, Loss] = {
@@ -180,12 +179,3 @@ def named_metrics(given: Sequence[Metric]) -> dict[str, Callable[[Array, Array],
             )
         found[name] = metrics.by_name(m) if isinstance(m, str) else m
     return found
-
-
-def chosen(what: str, name: Any, table: Mapping[str, T]) -> T:
-    """table[name]. ValueError, with the nearest name, if there is no such entry."""
-    if isinstance(name, str) and name in table:
-        return table[name]
-    near = get_close_matches(name, table, 1) if isinstance(name, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"expected {what} as one of {sorted(table)}, found {name!r}{hint}")
