@@ -60,6 +60,15 @@ class _Observer(Interceptor):
     def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
         return self.outer.kernel(kernel, args)
 
+    def backward(self, tensor: Any, run: Callable[[], None]) -> None:
+        self.outer.backward(tensor, run)
+
+    def gradient(self, op: str, tensor: Any) -> None:
+        self.outer.gradient(op, tensor)
+
+    def update(self, optimizer: Any, parameter: Any, run: Callable[[], None]) -> None:
+        self.outer.update(optimizer, parameter, run)
+
     def array(self, array: Any) -> Any:
         return self.outer.array(array)
 

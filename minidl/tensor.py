@@ -118,7 +118,6 @@ class Tensor(Operators):
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
         self._retains_grad = self._node is not None
 
-    @quietly
     def backward(self, grad: ArrayLike = None, retain_graph: bool = False) -> None:
         """Add dL/d(leaf) to the `.grad` of every leaf that this tensor L was computed from.
 
@@ -128,6 +127,15 @@ class Tensor(Operators):
         RuntimeError: nothing here requires a gradient, grad is missing, or the graph has been freed.
         ValueError: grad has another shape. Whatever is raised, no `.grad` has changed.
         """
+        on = SEAM.interceptor
+        if on is None:
+            self._backward(grad, retain_graph)
+        else:
+            on.backward(self, functools.partial(self._backward, grad, retain_graph))
+
+    @quietly
+    def _backward(self, grad: ArrayLike, retain_graph: bool) -> None:
+        on = SEAM.interceptor
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not require a gradient, or was computed under no_grad")
         if grad is None:
@@ -148,6 +156,8 @@ class Tensor(Operators):
             if node is None or tensor._retains_grad:
                 finished.append((tensor, dy))
             for x, gradient in zip(node.inputs, node.gradients, strict=True) if node else ():
+                if on is not None:
+                    on.gradient(node.op, x)
                 dx = _fit(gradient(dy), x, dy, node)
                 if x in gradients:
                     dx = as_array(gradients[x] + dx)
@@ -159,6 +169,8 @@ class Tensor(Operators):
             if node and not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
+            if on is not None:
+                on.gradient("", tensor)
             dy = dy.copy() if tensor._retains_grad else dy
             tensor.grad = dy if tensor.grad is None else as_array(tensor.grad + dy)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-import inspect
+import contextlib
 import keyword
 import linecache
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,9 @@ from minidl.compiler import returned
 from minidl.compiler.constants import Constants
 from minidl.compiler.draws import Draws, normal_draw, uniform_draw
 from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
+from minidl.core.frames import users_frame
 from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
-
-_BACKWARD = inspect.unwrap(Tensor.backward).__code__
-_TENSOR = _BACKWARD.co_filename
-_HOME = os.path.dirname(os.path.abspath(_TENSOR))
 
 
 class Recorder(Constants):
@@ -33,6 +30,7 @@ class Recorder(Constants):
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
         self.ended = False  # has the function returned?
+        self.doing: list[tuple[str, str, str]] = []  # what has begun and not ended: the innermost last
         own = ("np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", "n", "j")
         self.names: set[str] = {*own, *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
@@ -86,45 +84,32 @@ class Recorder(Constants):
 
     # ------------------------------------------------------------------------------- where we are
 
+    @contextlib.contextmanager
+    def begun(self, phase: str, op: str, name: str) -> Iterator[None]:
+        """Within the block, this is what is computed; phase "": the one that the program is in (see `place`)."""
+        self.doing.append((phase, op, name))
+        try:
+            yield
+        finally:
+            self.doing.pop()
+
     def place(self) -> tuple[str, str, str]:
-        """(phase, op, a name for what is computed): found in the frames of the engine that are active now."""
+        """(phase, op, a name for what is computed), as announced; what follows an update belongs to it."""
         if self.ended:
             return "end", "", "result"
-        frame = sys._getframe(1)
-        while frame is not None:
-            code = frame.f_code
-            if code is _BACKWARD:
-                x = frame.f_locals.get("x")
-                name = x.data.memory.name if x is not None and isinstance(x.data, Traced) else "loss"
-                node = frame.f_locals.get("node")
-                return "backward", node.op if node is not None else "", f"d_{name}"
-            if code.co_name == "call" and code.co_filename == _TENSOR:
-                name = frame.f_locals["name"]
-                return self._phase(frame), name, name
-            if code.co_name == "step" and "group" in frame.f_locals and isinstance(frame.f_locals.get("p"), Tensor):
-                return "update", type(frame.f_locals["self"]).__name__, "update"
-            frame = frame.f_back  # type: ignore[assignment]
-        return self._phase(sys._getframe(1)), "", "t"
-
-    def _phase(self, frame: Any) -> str:
-        """Before the first backward it is forward, between that and the update backward, and so on."""
-        return self.nodes[-1].phase if self.nodes and self.nodes[-1].phase == "update" else "forward"
+        phase, op, name = self.doing[-1] if self.doing else ("", "", "t")
+        if not phase:
+            phase = "update" if self.nodes and self.nodes[-1].phase == "update" else "forward"
+        return phase, op, name
 
     def _result_name(self) -> str:
         return self.place()[2]
 
     def error(self, what: str, instead: str) -> CompileError:
         """The error for what cannot be written down, with the line of the user's code."""
-        frame: Any = sys._getframe(1)
-        place = "this step"
-        while frame is not None:
-            path = os.path.abspath(frame.f_code.co_filename)
-            outside = not path.startswith(_HOME + os.sep) and os.sep + "numpy" + os.sep not in path
-            if outside:
-                line = linecache.getline(path, frame.f_lineno).strip()
-                place = f"{os.path.basename(path)}:{frame.f_lineno}: `{line}`"
-                break
-            frame = frame.f_back
+        frame = users_frame()
+        path = frame.f_code.co_filename
+        place = f"{os.path.basename(path)}:{frame.f_lineno}: `{linecache.getline(path, frame.f_lineno).strip()}`"
         op = self.place()[1]
         return CompileError(f"compile: {place}{f' (in {op})' if op else ''} {what}; {instead}")
 

@@ -92,6 +92,11 @@ class Recording(Interceptor):
 
     def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
         """Whatever is an array in an op, or comes out of it, is Traced: so all that it makes like one is, too."""
+        name = function.__name__
+        with self.recorder.begun("", name, name):
+            return self._op(function, args, arrays, kwargs)
+
+    def _op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
         r = self.recorder
         for a in args:
             for x in a if type(a) in (list, tuple) else (a,):
@@ -114,6 +119,18 @@ class Recording(Interceptor):
                 f"calls {kernel.__name__}, for which a plain function stands now", "replace it by another kernel"
             )
         return self.recorder.call(other or kernel, args)
+
+    def backward(self, tensor: Tensor, run: Callable[[], None]) -> None:
+        with self.recorder.begun("backward", "", "d_loss"):
+            run()
+
+    def gradient(self, op: str, tensor: Tensor) -> None:
+        name = tensor.data.memory.name if isinstance(tensor.data, Traced) else "loss"
+        self.recorder.doing[-1] = "backward", op, f"d_{name}"
+
+    def update(self, optimizer: Any, parameter: Tensor, run: Callable[[], None]) -> None:
+        with self.recorder.begun("update", type(optimizer).__name__, "update"):
+            run()
 
     def array(self, array: Any) -> Any:
         return self.recorder.traced(array)

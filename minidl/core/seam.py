@@ -1,6 +1,7 @@
 """The one seam: through it somebody looks on, or takes part, while the ops of this thread run.
 
-`@op` and `@kernel` call the thread's interceptor if there is one, and so do `as_array` and `default_generator`.
+`@op`, `@kernel` and modules call the thread's interceptor if there is one, and so do `as_array`, `default_generator`,
+`Tensor.backward` and optimizers, which announce what they begin.
 Nothing is patched, so other threads go on as always, and who looks on needs nothing from those that are looked at.
 
     class Counting(Interceptor):
@@ -34,6 +35,17 @@ class Interceptor:
     def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
         """What a kernel returns."""
         return (kernel._replacement or kernel.direct)(*args)
+
+    def backward(self, tensor: Any, run: Callable[[], None]) -> None:
+        """Run `backward` from this tensor."""
+        run()
+
+    def gradient(self, op: str, tensor: Any) -> None:
+        """Hear that backward begins to carry a gradient through `op` to `tensor`; "": to add one to its `.grad`."""
+
+    def update(self, optimizer: Any, parameter: Any, run: Callable[[], None]) -> None:
+        """Run an optimizer's update of one parameter."""
+        run()
 
     def array(self, array: Any) -> Any:
         """An array that an op has made of a number or list among its inputs."""

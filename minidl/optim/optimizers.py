@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.core.errstate import quietly
+from minidl.core.seam import SEAM
 from minidl.jit import kernel, prange
 from minidl.ops.inputs import kernel_array
 from minidl.optim.checks import Check, flag, number, pair, tensors
@@ -160,15 +162,22 @@ class Optimizer:
             for what, array in {"data": p.data, **self.state.get(p, {})}.items():
                 if isinstance(array, np.ndarray) and not array.flags.writeable:
                     raise ValueError(f"{name}: parameter {n}, of shape {p.shape}, has {what} that is read-only")
+        on = SEAM.interceptor
         for group in self.param_groups:
             if type(lr := group["lr"]) is not float and not hasattr(lr, "recorder"):  # set by hand between steps
                 group["lr"] = self.options["lr"](type(self).__name__, "lr", lr)
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                values = _flat(p.data, p.data)
-                self._update(p, values, _flat(p.grad, p.data), group)
-                _store(values, p.data, p.data)
+                if on is None:
+                    self._move(p, p.grad, group)
+                else:
+                    on.update(self, p, functools.partial(self._move, p, p.grad, group))
+
+    def _move(self, p: Tensor, gradient: Array, group: dict[str, Any]) -> None:
+        values = _flat(p.data, p.data)
+        self._update(p, values, _flat(gradient, p.data), group)
+        _store(values, p.data, p.data)
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
         """Change `values`, those of the parameter p as a flat array, by their gradient g."""
