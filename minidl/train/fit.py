@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from minidl import compiler, nn, optim
 from minidl.metrics.names import by_name, mode_of
 from minidl.random import manual_seed
 from minidl.shared.terminal import Progress
-from minidl.tensor import Tensor, as_array
-from minidl.train.arguments import check_length, check_sets, config_of, optimizer_of, schedule_of
+from minidl.train.arguments import check_length, check_options, check_sets, config_of, optimizer_of, schedule_of
 from minidl.train.divergence import DivergenceError, first_culprit
 from minidl.train.evaluation import (
     BATCH,
@@ -29,16 +28,13 @@ from minidl.train.evaluation import (
     Metric,
     evaluate,
     loss_function,
-    mean_and_count,
     named_metrics,
     pairs,
-    predict,
 )
-from minidl.train.history import History
+from minidl.train.history import History, plain
+from minidl.train.resume import continue_from
 from minidl.train.run import Run
-from minidl.train.sums import Sums
-
-__all__ = ["DivergenceError", "History", "evaluate", "fit", "predict"]
+from minidl.train.step import Step, make_step
 
 
 def fit(
@@ -102,14 +98,7 @@ def fit(
     >>> model.weight.numpy().round(1).tolist()
     [[3.0]]
     """
-    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"fit: expected {name} as an int of at least 1, found {count!r}")
-    for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if bound is not None and (not isinstance(bound, int | float | np.number) or isinstance(bound, bool)):
-            raise TypeError(f"fit: expected {name} as a number, found {bound!r:.80}")
-        if bound is not None and not bound > 0:
-            raise ValueError(f"fit: expected {name} above 0, found {bound!r}")
+    check_options(epochs, batch_size, accumulate, clip_norm, clip_value)
     loader = pairs("fit: train", train, batch_size, shuffle=True)
     held = None if validation is None else pairs("fit: validation", validation, BATCH)
     check_sets(loader, held)
@@ -127,156 +116,133 @@ def fit(
         modes={**modes, "accuracy": "max"} if counts_right else modes,
         named=schedule if isinstance(schedule, str) else None,
     )  # fmt: skip
-    parts = _parts(model, optimizer, function, run.sums, counts_right, accumulate, clip_norm, clip_value)
-    step, gather = parts.step, parts.gather
+    step = make_step(model, optimizer, function, run.sums, counts_right, accumulate, clip_norm, clip_value)
+    whole, gather = step.whole, step.gather
     if compile:
-        step, gather = compiler.compile(step, fallback=True), compiler.compile(gather, fallback=True)
+        whole, gather = compiler.compile(whole, fallback=True), compiler.compile(gather, fallback=True)
     at_once = accumulate == 1 and not run.asked_each_step
+    state, sums = run.state, run.sums
     optimizer.zero_grad()
     run.call("on_check")
     if resume is not None:
-        run.load(resume)
+        continue_from(run, resume)
     elif isinstance(run.schedule, optim.OneCycleLR) and plan is not None:
         check_length(run.schedule, epochs * steps if plan[1] == "step" else epochs)
     with Progress(epochs, len(loader.arrays[0]), not verbose) as progress:
         run.say = progress.print
         run.call("on_train_begin")
         while (run.epoch < epochs or run.batch) and run.history.stopped is None:
-            began, before = time.perf_counter(), run.begin_epoch()
+            began, before = time.perf_counter(), _begin_epoch(run)
             progress.begin(run.epoch)
             model.train()
-            if at_once and run.batch == 0 and isinstance(step, compiler.Step):
-                step.run(loader, progress.step)
-                run.seen = min(len(loader) * loader.batch_size, len(loader.arrays[0]))
-                run.step += len(loader)
+            if at_once and run.batch == 0 and isinstance(whole, compiler.Step):
+                whole.run(loader, progress.step)
+                state.seen = min(len(loader) * loader.batch_size, len(loader.arrays[0]))
+                state.step += len(loader)
             else:
-                for first, last, (x, y) in run.batches():
+                for first, last, (x, y) in _batches(run):
                     if first:
                         optimizer.zero_grad()
-                    value = (step if last else gather)(x, y).item()
+                    value = (whole if last else gather)(x, y).item()
                     progress.step(len(y), f"loss {run.loss:.4f}")
                     if not math.isfinite(value):
                         break
                     if last:
-                        run.stepped()
+                        _count_step(run)
                         run.logs = {"loss": value}
                         run.call("on_step_end")
                     if run.history.stopped is not None:
                         break
-            if not run.sums.count.item():
+            if not sums.count.item():
                 raise ValueError(
                     f"fit: expected targets that count, found none in epoch {run.epoch} that the loss weighs"
                 )
             run.logs = {"loss": run.loss}
             if counts_right:
-                run.logs["accuracy"] = run.sums.right.item() / run.sums.rows.item()
+                run.logs["accuracy"] = sums.right.item() / sums.rows.item()
             seconds = time.perf_counter() - began
             if held is not None and math.isfinite(run.loss):
-                found = evaluate(model, held, loss=function, metrics=metrics)
-                run.logs |= {f"val_{name}": value for name, value in found.items()}
+                measured = evaluate(model, held, loss=function, metrics=metrics)
+                run.logs |= {f"val_{name}": value for name, value in measured.items()}
             if not math.isfinite(run.loss + run.logs.get("val_loss", 0.0)):
-                raise _diverged(run, before, parts)
+                raise _diverged(run, before, step)
             run.logs |= {"lr": float(optimizer.param_groups[0]["lr"]), "seconds": seconds}
             progress.end(", ".join(f"{k} {v:.4f}" for k, v in run.logs.items() if k not in ("lr", "seconds")))
-            run.end_epoch()
+            _end_epoch(run)
         run.call("on_train_end")
     return run.history
 
 
-class _Parts(NamedTuple):
-    objective: Callable[..., Tensor]  # (x, y) → what gradients are taken of
-    update: Callable[[], None]  # clip the gradients and move the parameters
-    step: Callable[..., Tensor]  # objective, backward, update
-    gather: Callable[..., Tensor]  # objective, backward
+def _begin_epoch(run: Run) -> dict[str, Any]:
+    """Count a new epoch, unless one is to be continued. The state with which it begins."""
+    if run.batch == 0:
+        run.state.seen = 0
+        run.sums.begin()
+        run.state.epoch += 1
+    run.call("on_epoch_begin")
+    return run.state.snapshot()
 
 
-def _parts(
-    model: nn.Module,
-    optimizer: optim.Optimizer,
-    loss: Loss,
-    sums: Sums,
-    counts_right: bool,
-    accumulate: int,
-    clip_norm: float | None,
-    clip_value: float | None,
-) -> _Parts:
-    """A step, taken apart. Plain functions, as `minidl.compile` reads them."""
-    parameters = list(model.parameters())
-    total, counts, right, rows, group = sums.loss, sums.count, sums.right, sums.rows, sums.group
-
-    def measured(x: Any, y: Any) -> tuple[Tensor, Any]:
-        """(the batch's mean, its count), which are added to the sums."""
-        outputs = model(x)
-        mean, count, counted = mean_and_count(loss, outputs, y)
-        total.data = total.data + mean.data.astype(np.float64) * count
-        counts.data = counts.data + count
-        group.data = group.data + count
-        if counts_right:
-            hits = _hits(outputs.data, y)
-            right.data = right.data + np.sum(hits if counted is None else hits & counted)
-            rows.data = rows.data + (hits.size if counted is None else np.sum(counted))
-        return mean, count
-
-    def objective(x: Any, y: Any) -> Tensor:
-        mean, count = measured(x, y)
-        return mean if accumulate == 1 else mean * as_array(count, mean.dtype)
-
-    def gather(x: Any, y: Any) -> Tensor:
-        mean, count = measured(x, y)
-        if accumulate == 1:
-            optimizer.zero_grad()
-            mean.backward()
-        else:  # the gradient of the sum, which `update` divides
-            mean.backward(as_array(count, mean.dtype))
-        return mean
-
-    def update() -> None:
-        if accumulate > 1:
-            count = np.where(group.data == 0, 1, group.data)
-            moved = (p for options in optimizer.param_groups for p in options["params"])
-            for p in dict.fromkeys([*parameters, *moved]):
-                if p.grad is not None:
-                    p.grad = p.grad / count.astype(p.dtype)
-        if clip_norm is not None:
-            optim.clip_grad_norm_(parameters, clip_norm)
-        if clip_value is not None:
-            optim.clip_grad_value_(parameters, clip_value)
-        optimizer.step()
-
-    def step(x: Any, y: Any) -> Tensor:
-        value = gather(x, y)
-        update()
-        return value
-
-    return _Parts(objective, update, step, gather)
+def _batches(run: Run) -> Iterator[tuple[bool, bool, Any]]:
+    """(first, last, batch) of what is left of this epoch: is it the first or last of those that share a step?"""
+    state, loader = run.state, run.loader
+    now = state.generator_states()
+    if state.batch == 0 or state.ordered is None:
+        state.ordered = now
+    else:  # the same order again
+        state.set_generators(state.ordered)
+    order, size = loader.order(), loader.batch_size
+    if state.batch:
+        state.set_generators(now)
+    while state.batch < len(loader):
+        rows = order[state.batch * size : (state.batch + 1) * size]
+        first = state.batch % run.accumulate == 0
+        if first:
+            state.sums.group.data = np.zeros(())
+        state.batch += 1
+        last = state.batch % run.accumulate == 0 or state.batch == len(loader)
+        state.seen += len(rows)
+        yield first, last, loader.batch(rows)
 
 
-def _hits(outputs: Any, y: Any) -> Any:
-    """(N, …) bool: where the likeliest class is the target; y: labels (N, …), or shares of the classes (N, C, …)."""
-    if outputs.ndim >= 2 and outputs.shape[1] > 1:
-        return np.argmax(outputs, axis=1) == (np.argmax(y, axis=1) if y.ndim == outputs.ndim else y)
-    return (outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5)
+def _count_step(run: Run) -> None:
+    """Count a step of the optimizer, and take one of a schedule of steps."""
+    run.state.step += 1
+    if run.unit == "step" and run.schedule is not None:
+        run.schedule.step()
 
 
-def _diverged(run: Run, before: Mapping[str, Any], parts: _Parts) -> DivergenceError:
+def _end_epoch(run: Run) -> None:
+    """Put the figures into the history, take a step of a schedule of epochs, and call back."""
+    run.state.batch, run.state.ordered = 0, None
+    run.history.rows.append(plain({"epoch": run.epoch, **run.logs}))
+    if run.schedule is not None and run.unit == "epoch":
+        if isinstance(run.schedule, optim.ReduceLROnPlateau):
+            run.schedule.step(run.logs.get("val_loss", run.logs["loss"]))
+        else:
+            run.schedule.step()
+    run.call("on_epoch_end")
+
+
+def _diverged(run: Run, before: Mapping[str, Any], step: Step) -> DivergenceError:
     """Take the epoch's steps once more, eagerly, until something is NaN or infinite; then go back to its beginning."""
     value = run.logs.get("val_loss", run.loss)
-    run.restore(before)
+    run.state.restore(before)
     run.model.train()
     names = list(run.model.named_parameters())
     where = f"the validation after epoch {run.epoch}"
     culprit: str | None = "in evaluation mode only, or with the validation set's inputs"
     with np.errstate(all="ignore"):
-        for first, last, batch in run.batches():
+        for first, last, batch in _batches(run):
             if first:
                 run.optimizer.zero_grad()
-            found = first_culprit(parts.objective, parts.update if last else None, names, batch)
+            found = first_culprit(step.objective, step.update if last else None, names, batch)
             if found is not None:
                 where, culprit = f"batch {run.batch} of epoch {run.epoch}", found
                 break
             if last:
-                run.stepped()
-    run.restore(before)
+                _count_step(run)
+    run.state.restore(before)
     error = DivergenceError(
         f"fit: the loss became {value}. First in {where}: {culprit}. The model is as it was before that epoch; "
         "a smaller learning rate, clip_norm, or smaller inputs may help"
