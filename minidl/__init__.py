@@ -1,4 +1,12 @@
-"""minidl: a deep-learning engine from scratch, on NumPy and Numba. Start with `minidl.tensor`."""
+"""minidl: a deep-learning engine from scratch, on NumPy and Numba. Start with `minidl.tensor`.
+
+The examples in the docstrings take these as imported:
+
+    import numpy as np
+    import minidl
+    from minidl import checkpoint, data, metrics, nn, ops, optim, train
+    from minidl.train import callbacks
+"""
 
 from importlib import import_module
 from typing import Any

@@ -38,8 +38,9 @@ def evaluate(
     """{"loss": its mean over the examples, and each metric by its name}, in evaluation mode.
 
     dataset   a `data.Loader` of pairs (inputs, targets), a `data.Dataset`, or (x, y) arrays
-    loss      as for `train.fit`;  metrics: names of `minidl.metrics`, or functions (outputs, targets) → number, of all
-              outputs together; rows whose label the loss ignores are not shown to them
+    loss      as for `train.fit`
+    metrics   names of `minidl.metrics`, or functions (outputs, targets) → number, of all outputs together; rows whose
+              label the loss ignores are not shown to them
 
     The loss is one sum divided once, by all examples, or by the weights or count of all labels where the loss has such:
     it does not depend on the batch size. Of a loss of the user's own that is a mean, batches count by their examples.

@@ -75,7 +75,8 @@ def fit(
     compile      make each step one machine-code call (`minidl.compile`); where that cannot be, it warns
     accumulate   take a step of the optimizer every so many batches, and after the last one, with the gradient of the
                  mean over all of their examples, as if they were one batch
-    clip_norm    the largest norm of all gradients together; clip_value: the largest size of one element
+    clip_norm    the largest norm of all gradients together
+    clip_value   the largest size of one element of a gradient
     seed         of minidl's default generator, set before the first epoch
     resume       a checkpoint of `callbacks.Checkpoint` to continue from; with more or fewer epochs a named schedule is
                  planned anew (`optim.replan`), and one of your own goes on if it was made for as many
