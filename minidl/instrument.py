@@ -11,7 +11,8 @@ import numpy as np
 
 from minidl.core import locks
 from minidl.core.seam import SEAM, Interceptor, intercepted
-from minidl.nn import Dense, Module, ReLU
+from minidl.nn import Dense, Module
+from minidl.nn.container import runs_as_one
 from minidl.random import default_generator
 from minidl.tensor import Array, Tensor
 
@@ -42,6 +43,8 @@ class _Observer(Interceptor):
     ) -> None:
         self.call_module, self.run_op, self.names = call_module, run_op, names
         self.outer = SEAM.interceptor or Interceptor()
+        # who observes finds the layers of a `dense_relu` by `fused`
+        self.knows_fused = type(self.outer).module is Interceptor.module or self.outer.knows_fused
 
     def module(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         def call(module: Module, *args: Any, **kwargs: Any) -> Any:
@@ -141,7 +144,7 @@ def fused(model: Module) -> dict[int, tuple[Module, Module | None]]:
         siblings = [m for _, m in module.children()]
         for here, after in zip(siblings, [*siblings[1:], None], strict=False):
             if isinstance(here, Dense):
-                found.setdefault(id(here.weight.data), (here, after if type(after) is ReLU else None))
+                found.setdefault(id(here.weight.data), (here, after if runs_as_one(here, after) else None))
     return found
 
 

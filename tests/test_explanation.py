@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import minidl
 from minidl import Tensor, graph, nn, op, ops
+from minidl.core.formula import formula
 from minidl.explanation import calls, explain
 from minidl.explanation.numbers import SIDE, TILES, heat, listed, short, summary
 from minidl.random import default_generator
@@ -418,12 +419,12 @@ def test_calls_as_one_would_write_them():
 def test_every_op_of_minidl_has_a_formula():
     for name, call in OPS.items():
         if call.__module__.startswith("minidl."):
-            forward, backward, _ = calls.formula(call)
+            forward, backward, _ = formula(call)
             assert re.match(r"\S+ ?\S* \+?= |yᵢ|Lₙ|y\[", forward) or forward[:1] in "yLz", name
             assert backward.startswith(("dL/d", "−dL/d")), name
-    assert calls.formula(OPS["tanh"]) == ("y = tanh x", "dL/dx = dL/dy · (1 − y²)", "x: float")
-    assert "dL/dW = dL/dzᵀ·x" in calls.formula(OPS["dense_relu"]).backward
-    assert calls.formula(lambda x: x) == ("", "", "")
+    assert formula(OPS["tanh"]) == ("y = tanh x", "dL/dx = dL/dy · (1 − y²)", "x: float")
+    assert "dL/dW = dL/dzᵀ·x" in formula(OPS["dense_relu"]).backward
+    assert formula(lambda x: x) == ("", "", "")
 
 
 # --------------------------------------------------------------------------------------- printed

@@ -8,6 +8,8 @@ import pytest
 
 import minidl
 from minidl import nn, ops
+from minidl.core.seam import Interceptor, intercepted
+from minidl.instrument import observed
 from minidl.tensor import Tensor
 
 F32 = np.float32
@@ -376,6 +378,54 @@ def test_sequentials_fused_pair_equals_the_two_layers_to_the_bit(sizes, bias, dt
     np.testing.assert_array_equal(x.grad, z.grad)
     for p, q in zip(fused.parameters(), apart.parameters(), strict=True):
         np.testing.assert_array_equal(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("name", ["forward", "run", "class forward", "class run", "class __call__"])
+def test_a_pair_that_somebody_has_changed_is_called(place, name, monkeypatch):
+    model = nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2))
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(F32)
+    before, calls = model(x).data, []
+    layer = model[place]
+    what = name.split()[-1]
+    if name.startswith("class"):
+        own = getattr(type(layer), what)
+        monkeypatch.setattr(type(layer), what, lambda self, z: calls.append(self) or own(self, z))
+    else:
+        own_here = getattr(layer, what)
+        setattr(layer, what, lambda z: calls.append(layer) or own_here(z))
+    np.testing.assert_array_equal(model(x).data, before)
+    assert calls[0] is layer
+    monkeypatch.undo()
+    vars(layer).pop(what, None)
+    again = model(x)
+    assert again._node.inputs[0]._node.op == "dense_relu"
+
+
+def test_an_interceptor_sees_every_module_of_a_sequential():
+    model = nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Sequential(nn.Dense(3, 2), nn.ReLU()))
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(F32)
+    expected = model(x).data
+
+    class Seeing(Interceptor):
+        def module(self, module: Any, args: Any, kwargs: Any) -> Any:
+            seen.append(module)
+            return super().module(module, args, kwargs)
+
+    class Content(Seeing):
+        knows_fused = True
+
+    apart = [model, model[0], model[1], model[2], model[2][0], model[2][1]]
+    for interceptor, modules in ((Seeing(), apart), (Content(), [model, model[2]]), (Interceptor(), [])):
+        seen: list[Any] = []
+        with intercepted(interceptor):
+            np.testing.assert_array_equal(model(x).data, expected)
+        assert len(seen) == len(modules)
+        assert all(a is b for a, b in zip(seen, modules, strict=True))
+    seen = []
+    with intercepted(Seeing()), observed(lambda call, *args: call(*args), lambda run, *args: run(*args)):
+        np.testing.assert_array_equal(model(x).data, expected)
+    assert len(seen) == len(apart)
 
 
 def test_only_plain_pairs_are_fused():

@@ -11,6 +11,7 @@ import numpy as np
 from minidl.compiler.plan import Plan, live_nodes
 from minidl.compiler.recorder import Reference
 from minidl.compiler.traced import Memory, Node, Traced, layout
+from minidl.core.formula import NO_FORMULA, formula
 from minidl.jit import Kernel
 from minidl.tensor import OPS
 
@@ -66,12 +67,10 @@ class Text:
 
     def _heading(self, node: Node) -> None:
         """The op's name and formula, in the words of its docstring."""
-        op = OPS.get(node.op)
-        about = (getattr(op, "__doc__", None) or "").strip().split("\n")[0]
-        value, _, gradient = about.partition("   ")
-        formula = (gradient if node.phase == "backward" else value).strip()
+        text = formula(OPS[node.op]) if node.op in OPS else NO_FORMULA
+        words = text.backward if node.phase == "backward" else text.title
         if node.op:
-            self.lines.append(f"# {node.op}{': ' if formula else ''}{formula}")
+            self.lines.append(f"# {node.op}{': ' if words else ''}{words}")
 
     # ------------------------------------------------------------------------------------ expressions
 
@@ -153,8 +152,8 @@ class Text:
         kernel: Kernel = node.function
         self.scope[kernel.__name__] = kernel
         result = f"{node.result.memory.name} = " if node.result is not None else ""
-        about = (kernel.py_func.__doc__ or "").strip().split("\n")[0].partition("   ")[0]
-        self.put(f"{result}{kernel.__name__}({', '.join(self.reference(o) for o in node.operands)})", about)
+        operands = ", ".join(self.reference(o) for o in node.operands)
+        self.put(f"{result}{kernel.__name__}({operands})", formula(kernel.py_func).title)
 
     def function(self) -> Any:
         """`step` of the source, with lines that a debugger can show."""

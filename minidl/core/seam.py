@@ -22,7 +22,12 @@ from typing import Any
 
 
 class Interceptor:
-    """What `@op` and the others call instead. Here each does what it would do anyway."""
+    """What `@op` and the others call instead. Here each does what it would do anyway.
+
+    knows_fused   `module` is content not to see a Dense and its ReLU that a Sequential runs as the op `dense_relu`
+    """
+
+    knows_fused: bool = False
 
     def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
         """(value, gradient functions) of an op. `args` are as the caller gave them, `arrays` without their Tensors."""

@@ -1,11 +1,10 @@
-"""A recorded call as text: what was called with what, and the formula that its op's docstring begins with."""
+"""A recorded call as text: what was called with what."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,32 +20,6 @@ INFIX = {
     "power": "**",
     "matmul": "@",
 }
-
-
-class Formula(NamedTuple):
-    """The first lines of an op's docstring: y = …, then dL/dx = …, then what else they say. Empty where it has none."""
-
-    forward: str
-    backward: str
-    note: str
-
-    def __str__(self) -> str:
-        return "   ".join(part for part in self if part)
-
-
-NO_FORMULA = Formula("", "", "")
-
-
-def formula(function: Any) -> Formula:
-    """The formula of an op, from its docstring."""
-    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
-    parts = [part for part in re.split(r"\s{3,}", " ".join(paragraphs[0].split("\n"))) if part]
-    backward = [part for part in parts if re.match(r"−?dL/", part)]
-    for paragraph in paragraphs[1:]:  # a formula too long for one line goes on in a paragraph that begins with it
-        if paragraph.startswith("dL/"):
-            backward.append(re.split(r"\.\s", " ".join(paragraph.split()))[0])
-    others = [part for part in parts if part not in backward]
-    return Formula(others[0].rstrip(".") if others else "", ",  ".join(backward), "  ".join(others[1:]))
 
 
 def _several(value: Any) -> bool:

@@ -330,8 +330,8 @@ function panel() {
   if (t.kind === "result") {
     const [file, at, where, text, start, end] = t.place ?? [];
     if (t.place) parts.push(h("div", { class: "code", tabindex: 0 }, h("small", {}, `${file}, line ${at}${where === "<module>" ? "" : `, in ${where}`}`), text ? h("code", {}, text.slice(0, start), h("mark", {}, text.slice(start, end)), text.slice(end)) : ""));
-    const [forward, backward, note] = t.f;
-    parts.push(section("Formula", t.call, forward || backward ? h("div", { class: "formula" }, h("div", {}, math(forward)), backward.split(/,\s+(?=−?dL)/).filter(Boolean).map((b) => h("div", { class: "gradient-ink" }, math(b))),
+    const [forward, gradients, note] = t.f;
+    parts.push(section("Formula", t.call, forward ? h("div", { class: "formula" }, h("div", {}, math(forward)), gradients.map((b) => h("div", { class: "gradient-ink" }, math(b))),
       t.roles.length ? h("div", { class: "where" }, "where ", t.roles.map(([role, who], k) => [k ? ", " : "", h("i", {}, role), ` = ${who}`]), ", ", h("i", {}, "y"), ` = ${t.name}`) : "", note ? h("div", { class: "note" }, note) : "") : h("p", { class: "kind" }, "The op's docstring has none.")));
   }
   parts.push(section("Value", "", known ? numbers(A[t.v], "value") : h("p", { class: "kind" }, "not computed yet")));

@@ -157,7 +157,12 @@ def _tensor(e: Entry, explanation: Explanation, index: dict[int, int], arrays: _
     }
     if e.kind == "result":
         roles = [[role, ", ".join(explanation.entries[x].name for x in xs)] for role, xs in e.roles]
-        found |= {"op": e.op, "call": e.call, "f": list(e.formula), "roles": roles}
+        found |= {
+            "op": e.op,
+            "call": e.call,
+            "f": [e.formula.forward, list(e.formula.gradients.values()), e.formula.note],
+            "roles": roles,
+        }
         found["hidden"] = sum(x not in index for x in e.inputs)
     if e.place is not None:
         p = e.place

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minidl import graph
+from minidl.core.formula import NO_FORMULA, Formula, formula
 from minidl.explanation import calls
-from minidl.explanation.calls import NO_FORMULA, Formula
 from minidl.explanation.check import Difference
 from minidl.explanation.origin import Place, place
 from minidl.explanation.reverse import Walk, derivative
@@ -52,7 +52,7 @@ class Entry:
 
     Of results:
     op, call     the op's name, and the call as one could write it
-    formula      y = …, dL/dx = …, from the op's docstring; `roles` says which tensors its letters are
+    formula      y = …, dL/dx = … (see `minidl.core.formula`); `roles` says which tensors its letters are
     inputs       the numbers of its operands, constants among them, in the order of the call
     passes       what it passes on
     place        the line of the program that made it
@@ -123,7 +123,7 @@ def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry]
         entry.gradient = np.array(walk.gradients[t])
         if node is not None:
             names_by_id = {id(x): entries[numbers[id(x)]].name for x in operands}
-            entry.op, entry.call, entry.formula = node.op, calls.call(node, names_by_id), calls.formula(node.function)
+            entry.op, entry.call, entry.formula = node.op, calls.call(node, names_by_id), formula(node.function)
             entry.inputs = [numbers[id(x)] for x in operands]
             roles = ((role, [numbers[id(x)] for x in xs if id(x) in numbers]) for role, xs in calls.roles(node))
             entry.roles, entry.place = [(role, xs) for role, xs in roles if xs], place(node.code, node.at)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from minidl import ops
+from minidl.core.seam import SEAM, Interceptor
 from minidl.nn.activation import ReLU
 from minidl.nn.dense import Dense
 from minidl.nn.module import Module, values_of
@@ -102,7 +103,7 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """One module after another. A Dense and the ReLU after it run as one op (`ops.dense_relu`).
+    """One module after another. A Dense and the ReLU after it run as one op (`ops.dense_relu`): see `runs_as_one`.
 
     They are named "0", "1", …, or as in the one dict given, in its order.
 
@@ -121,13 +122,13 @@ class Sequential(ModuleList):
             super().__init__(modules)
 
     def forward(self, x: ArrayLike) -> Any:
-        layers = list(self)
+        layers: list[Any] = list(self)
         i = 0
         while i < len(layers):
             layer = layers[i]
             if isinstance(x, tuple):
                 self._check_parts(x, i, layer)
-            if type(layer) is Dense and i + 1 < len(layers) and type(layers[i + 1]) is ReLU:
+            if i + 1 < len(layers) and runs_as_one(layer, layers[i + 1]):
                 x = ops.dense_relu(x, layer.weight, layer.bias)
                 i += 2
             else:
@@ -143,6 +144,29 @@ class Sequential(ModuleList):
                 f"Sequential: expected one Tensor for module {place} ({type(layer).__name__}), found the {len(x)} "
                 f"results{giver}; put a module between them whose forward returns the one to go on with"
             )
+
+
+def _calls() -> tuple[Any, ...]:
+    return Dense.__call__, Dense.run, Dense.forward, ReLU.__call__, ReLU.run, ReLU.forward
+
+
+_OWN_CALLS = _calls()  # before anybody changes them
+
+
+def runs_as_one(layer: Any, after: Any) -> bool:
+    """Whether a Sequential runs these two as `ops.dense_relu` and calls neither: a Dense and the ReLU after it.
+
+    Not if one is of a subclass, or has a `forward` or `run` of its own, or its class was given another; and not for an
+    interceptor that sees modules, unless it says that it knows of this (`Interceptor.knows_fused`).
+    """
+    if type(layer) is not Dense or type(after) is not ReLU:
+        return False
+    on = SEAM.interceptor
+    if on is not None and type(on).module is not Interceptor.module and not on.knows_fused:
+        return False
+    one, other = layer.__dict__, after.__dict__
+    own = "forward" in one or "run" in one or "forward" in other or "run" in other
+    return not own and _calls() == _OWN_CALLS
 
 
 class ModuleDict(Module):
@@ -174,7 +198,7 @@ class ModuleDict(Module):
     def pop(self, key: str) -> Module:
         """Take out the module of this name and return it."""
         module = self[key]
-        del self[key]
+        delattr(self, key)
         return module
 
     def clear(self) -> None:
@@ -202,8 +226,7 @@ class ModuleDict(Module):
         setattr(self, key if key in self else free_name(self, key), module)
 
     def __delitem__(self, key: str) -> None:
-        if self[key] is not None:
-            delattr(self, key)
+        self.pop(key)
 
 
 class Residual(Module):

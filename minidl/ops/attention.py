@@ -257,7 +257,7 @@ def scaled_dot_product_attention(
 ) -> Result:
     """y = P·v, P = softmax(scale·q·kᵀ + mask) over the keys.   dL/dv = Pᵀ·dL/dy,  dL/dq = dS·k,  dL/dk = dSᵀ·q
 
-    with dS = scale · P·(dP − Σ P·dP), dP = dL/dy·vᵀ, and dL/dmask = dS / scale. Vaswani et al. 2017, eq. 1.
+    dL/dmask = dS / scale,  dS = scale · P·(dP − Σ P·dP),  dP = dL/dy·vᵀ. Vaswani et al. 2017, eq. 1.
 
     q (…, L, E), k (…, S, E), v (…, S, F): float, leading axes broadcast; y (…, L, F)
     attn_mask   broadcasts to (…, L, S): booleans, True where a key is kept, or float numbers to add

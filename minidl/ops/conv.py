@@ -152,6 +152,8 @@ def conv2d(
 ) -> Result:
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, is + ud − p, js + vd − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w
 
+    dL/db = Σ dL/dy. The same filters at every place of the image; u·d rows apart where they are dilated.
+
     x (N, C, H, W) or (C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW) or without
     N, OH = ⌊(H + 2p − d(KH − 1) − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also
     "valid" (0) or "same" (y as large as x). ValueError: a kernel larger than the padded input, groups that do not
@@ -194,7 +196,9 @@ def conv_transpose2d(
 ) -> Result:
     """y[n, o, i·s + u·d − p, j·s + v·d − p] += x[n, c, i, j]·w[c, o, u, v].   dL/dx = Σ w·dL/dy,  dL/dw = Σ x·dL/dy
 
-    And b[o] is added. The transpose of `conv2d` as a matrix. x (N, C, H, W) or (C, H, W), weight (C, O / groups, KH,
+    dL/db = Σ dL/dy, as b[o] is added to each y[n, o]. The transpose of `conv2d` as a matrix.
+
+    x (N, C, H, W) or (C, H, W), weight (C, O / groups, KH,
     KW), bias (O,) or None: float; y (N, O, OH, OW) or without N, OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding.
     ValueError: an output_padding as large as both stride and dilation, nothing left of the output, groups that do not
     divide the channels.

@@ -68,7 +68,7 @@ def power(a: ArrayLike, b: ArrayLike) -> Result:
 
 @op
 def floor_divide(a: ArrayLike, b: ArrayLike) -> Result:
-    """y = ⌊a / b⌋.   dL/da = dL/db = 0: it is piecewise constant"""
+    """y = ⌊a / b⌋.   dL/da = 0,  dL/db = 0      (it is piecewise constant)"""
     return np.floor_divide(a, b), (np.zeros_like, np.zeros_like)
 
 
@@ -214,7 +214,7 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
 
 @op
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Result:
-    """y = a where the condition holds, else b.   dL/da = dL/dy there, 0 elsewhere; dL/db the other way round
+    """y = a where the condition holds, else b.   dL/da = dL/dy there, 0 elsewhere,  dL/db = 0 there, dL/dy elsewhere
 
     >>> x = minidl.Tensor([-1.0, 2.0], requires_grad=True)
     >>> ops.sum(ops.where(x.data > 0, x, 0.1 * x)).backward()

@@ -20,7 +20,7 @@ def _gaussian(mu: ArrayLike, log_var: ArrayLike) -> tuple[Array, Array]:
 
 @op
 def gaussian_kl(mu: ArrayLike, log_var: ArrayLike, reduction: str = "sum") -> Result:
-    """L = (μ² + σ² − ln σ² − 1) / 2, the KL divergence of N(μ, σ²) from N(0, 1).   dL/dμ = μ,  dL/d ln σ² = (σ² − 1)/2
+    """L = (μ² + σ² − ln σ² − 1) / 2, the KL divergence of N(μ, σ²) from N(0, 1).   dL/dμ = μ,  dL/d(ln σ²) = (σ² − 1)/2
 
     Each times dL/dy; in nats. Kingma and Welling 2014, appendix B.
 
@@ -49,7 +49,7 @@ def _normal(generator: np.random.Generator, x: Array) -> Array:
 
 @op
 def reparameterise(mu: ArrayLike, log_var: ArrayLike, generator: np.random.Generator | None = None) -> Result:
-    """z = μ + σ·ε with ε drawn from N(0, 1), so z is from N(μ, σ²).   dL/dμ = dL/dz,  dL/d ln σ² = dL/dz · σ·ε/2
+    """z = μ + σ·ε with ε drawn from N(0, 1), so z is from N(μ, σ²).   dL/dμ = dL/dz,  dL/d(ln σ²) = dL/dz · σ·ε/2
 
     mu, log_var   μ and ln σ²: float, of one shape. Kingma and Welling 2014, section 2.4
     generator     draws ε (default: minidl's own, see `minidl.manual_seed`)

@@ -133,6 +133,8 @@ def softmax_cross_entropy(
 ) -> Result:
     """Lₙ = −Σⱼ tₙⱼ · ln softmax(logitsₙ)ⱼ, in nats.   dL/dlogits = dL/dLₙ · (softmax(logitsₙ)·Σⱼ tₙⱼ − tₙ)
 
+    dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logitsₙ), where labels are probabilities p.
+
     tₙⱼ = wⱼ · ((1−ε)·[j = labelₙ] + ε/C), so without weights w and smoothing ε it is −ln softmax(logitsₙ)[labelₙ].
 
     logits           (N, C) float32 or float64, not normalised; stable for any size of them. Or (C,), a single row;
@@ -235,9 +237,9 @@ def nll(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Result:
-    """Lₙ = −w[labelₙ] · log_probabilities[n, labelₙ].   dL/d(that element) = −dL/dLₙ · w[labelₙ], else 0
+    """Lₙ = −w[labelₙ] · x[n, labelₙ].   dL/dx[n, labelₙ] = −dL/dLₙ · w[labelₙ], and 0 for the other classes
 
-    log_probabilities (N, C), (C,) or (N, C, d₁, …): float, from `log_softmax`. The rest as for `softmax_cross_entropy`.
+    log_probabilities x (N, C), (C,) or (N, C, d₁, …): float, from `log_softmax`. Others as for `softmax_cross_entropy`.
     """
     log_probabilities = floating(log_probabilities, "log_probabilities")
     x, shape, again = _rows(log_probabilities, "log_probabilities")
@@ -351,6 +353,8 @@ def binary_cross_entropy_with_logits(
     pos_weight: ArrayLike = None,
 ) -> Result:
     """L = w·((1 − t)·ln(1 + eˣ) + q·t·ln(1 + e⁻ˣ)), in nats.   dL/dx = dL/dy · w·((1 − t)·σ(x) − q·t·σ(−x))
+
+    dL/dt = dL/dy · w·(q·ln(1 + e⁻ˣ) − ln(1 + eˣ)).
 
     input x: logits, any shape, float; target t: that shape, from 0 to 1; weight w and pos_weight q: broadcast
     to it, in its dtype, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.

@@ -203,7 +203,9 @@ def batch_norm(
 ) -> Result:
     """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε).   dL/dx = γ·(dL/dy − mean dL/dy − x̂·mean(dL/dy·x̂))/√(σ² + ε)
 
-    And dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy. x (N, C, …): float; weight γ, bias β and running statistics (C,) or None.
+    dL/dγ = Σ dL/dy·x̂,  dL/dβ = Σ dL/dy.
+
+    x (N, C, …): float; weight γ, bias β and running statistics (C,) or None.
     If `training`, or where there are no running statistics, μ and σ² (biased) are the batch's, each channel's over all
     its other axes, and the running ones move towards them in place: r ← (1 − momentum)·r + momentum·(batch's), the
     variance there unbiased. Otherwise μ and σ² are the running ones, and dL/dx = γ·dL/dy/√(σ² + ε).
@@ -267,7 +269,9 @@ def layer_norm(
 ) -> Result:
     """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) by rows.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
 
-    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy over the rows. x (…, *normalized_shape): float; weight γ, bias β of
+    dL/dγ = Σ dL/dy·x̂ over the rows,  dL/dβ = Σ dL/dy over the rows,  g = γ·dL/dy.
+
+    x (…, *normalized_shape): float; weight γ, bias β of
     normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
     """
     x, eps = floating(x), number(eps, "eps")
@@ -291,7 +295,9 @@ def group_norm(
 ) -> Result:
     """y = γ·x̂ + β, x̂ = (x − μ)/√(σ² + ε) over each group of channels.   dL/dx = (g − mean g − x̂·mean(g·x̂))/√(σ² + ε)
 
-    g = γ·dL/dy, dL/dγ = Σ dL/dy·x̂, dL/dβ = Σ dL/dy. x (N, C, …): float; weight γ and bias β (C,) or None.
+    dL/dγ = Σ dL/dy·x̂,  dL/dβ = Σ dL/dy,  g = γ·dL/dy.
+
+    x (N, C, …): float; weight γ and bias β (C,) or None.
     ValueError: num_groups does not divide C; no elements in a group.
     """
     x, eps = floating(x), number(eps, "eps")

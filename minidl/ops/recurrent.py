@@ -42,7 +42,9 @@ def recurrent(
     reverse: bool = False,
     lengths: ArrayLike = None,
 ) -> Result:
-    """y[0, t] = h after step t, y[1, t] = c, y[:, T] the final ones.   dL/dW = Σₜ dL/dzᵀ·h, dL/dz back through time
+    """y[0, t] = h after step t, y[1, t] = c, y[:, T] the final ones.   dL/dW = Σₜ dL/dzₜᵀ·hₜ₋₁,  dL/db = Σₜ dL/dzₜ
+
+    dL/dinputs[t] = dL/dzₜ,  dL/dh0 = dL/dh before the first step,  dL/dc0 = dL/dc there, all back through time.
 
     z = inputs[t] + h·Wᵀ + b, and h from it as `recurrent_forward` says. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
     (G·H, H), bias (G·H,), h0, c0 (N, H): float; G = 1, 4 (LSTM: i, f, g, o) or 3 (GRU: r, z, n); y (2, T + 1, N, H).

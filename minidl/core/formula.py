@@ -1,0 +1,82 @@
+"""The formula that the docstring of an op or kernel opens with, for those who print it.
+
+    \"\"\"y = x·Wᵀ + b.   dL/dx = dL/dy·W,  dL/dW = dL/dyᵀ·x      x: float
+
+    dL/db = Σ dL/dy. Whatever else there is to say.
+    \"\"\"
+
+The form, in the first paragraph (line breaks count as spaces):
+
+value       first, "y = …": a name, with an index where it needs one, then "=" or "+="
+gradients   "dL/d<input> = …", one for each input, with commas between them. The input is one word (`x`, `weight[v]`)
+            or stands in brackets: `dL/d(ln σ²)`. How many spaces come before does not matter
+note        what stands two spaces or more behind the value or the last gradient
+
+A later paragraph that begins with a gradient continues them, up to its first full stop. What has no value in this
+form has no formula: then its first paragraph is the note.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any, NamedTuple
+
+_VALUE = re.compile(r"[^\s=\[(]+(\[[^\]]*\])?\s*\+?=(?!=)")
+_GRADIENT = re.compile(r"dL/d(\([^)]*\)|[^\s=,;·*/+()\[\]]+(?:\[[^\]]*\])?)\s*=(?!=)")
+_GAP = re.compile(r"(?<![,;])\s{2,}")
+
+
+class Formula(NamedTuple):
+    """y = …, then dL/dx = … of all inputs, then the note. Empty where the docstring has none."""
+
+    forward: str
+    backward: str
+    note: str
+
+    def __str__(self) -> str:
+        return "   ".join(part for part in self if part)
+
+    @property
+    def gradients(self) -> dict[str, str]:
+        """Input → its formula, "dL/dx = …", in their order."""
+        return dict(_gradients(self.backward))
+
+    @property
+    def title(self) -> str:
+        """The value's formula or, where there is none, what the note begins with."""
+        return self.forward or _GAP.split(self.note)[0]
+
+
+NO_FORMULA = Formula("", "", "")
+
+
+def formula(function: Any) -> Formula:
+    """The formula of an op or kernel, from its docstring: see the top of this file."""
+    text = inspect.getdoc(function)
+    if not isinstance(text, str) or not text.strip():
+        return NO_FORMULA
+    first, *others = (" ".join(paragraph.splitlines()) for paragraph in re.split(r"\n\s*\n", text.strip()))
+    start = _GRADIENT.search(first)
+    if not _VALUE.match(first) or (start and start.start() == 0):
+        return Formula("", "", first)
+    value, *notes = _GAP.split((first[: start.start()] if start else first).strip())
+    found = []
+    if start:
+        backward, *more = _GAP.split(first[start.start() :].strip())
+        found, notes = _gradients(backward), [*notes, *more]
+    for paragraph in others:
+        if _GRADIENT.match(paragraph):
+            found += _gradients(re.split(r"\.(?:\s|$)", " ".join(paragraph.split()))[0])
+    return Formula(_trimmed(value), ",  ".join(text for _, text in found), "  ".join(notes))
+
+
+def _gradients(text: str) -> list[tuple[str, str]]:
+    """(input, "dL/d<input> = …") of each gradient in a text that begins with one."""
+    starts = list(_GRADIENT.finditer(text))
+    ends = [*(m.start() for m in starts[1:]), len(text)]
+    return [(m[1].strip("()"), _trimmed(text[m.start() : end])) for m, end in zip(starts, ends, strict=False)]
+
+
+def _trimmed(text: str) -> str:
+    return text.strip().rstrip(".,;").rstrip()
