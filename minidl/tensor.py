@@ -32,7 +32,7 @@ from minidl.core.grad_mode import no_grad as no_grad
 from minidl.core.operators import OPS as OPS
 from minidl.core.operators import Array as Array
 from minidl.core.operators import ArrayLike as ArrayLike
-from minidl.core.operators import Operators, plain
+from minidl.core.operators import Operators, values_of
 from minidl.core.registry import enter
 from minidl.core.seam import SEAM
 
@@ -142,7 +142,7 @@ class Tensor(Operators):
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = as_array(plain(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
+        dy = as_array(values_of(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         uses = _count_uses(self)
@@ -266,10 +266,10 @@ def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable
                     found = f"found a {type(a).__name__} of them; take one, or stack() them"
                     raise TypeError(f"{name}: expected a Tensor for input {i}, {found}")
                 inputs.extend(a)
-                arrays.append((list if isinstance(a, list) else tuple)(map(plain, a)))
+                arrays.append((list if isinstance(a, list) else tuple)(map(values_of, a)))
             else:
                 inputs.append(a)
-                arrays.append(plain(a))
+                arrays.append(values_of(a))
         try:
             on = SEAM.interceptor
             value, gradients = run(*arrays, **kwargs) if on is None else on.op(run, args, arrays, kwargs)

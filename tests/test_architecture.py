@@ -106,7 +106,7 @@ def test_the_ground_floor_stands_on_numpy_alone():
             continue
         found = {i.split(".")[0] for i in imports(path)} - {"minidl"}
         numba = NUMBA if part(path) == "jit" else set()
-        optional = {"tqdm"} if path.name == "terminal.py" else set()
+        optional = {"terminal.py": {"tqdm"}, "plot.py": {"matplotlib"}}.get(path.name, set())
         assert found <= {"numpy", *sys.stdlib_module_names} | numba | optional, (path, found)
 
 

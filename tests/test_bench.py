@@ -286,7 +286,7 @@ def test_the_drawing(run):
 
 
 def test_without_matplotlib(monkeypatch):
-    monkeypatch.setattr(roofline.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BenchError, match=r'pip install "minidl\[plot\]"'):
         roofline.check_plot()
 

@@ -26,7 +26,7 @@ from minidl.checkpoint import (
     save_model,
     write_file,
 )
-from minidl.data import idx
+from minidl.shared import files as written
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, limits or signals")
 
@@ -64,7 +64,7 @@ class Disk:
             disk.call("open")
             return File(Raw(path, "w"))
 
-        monkeypatch.setattr(idx, "open", opened, raising=False)
+        monkeypatch.setattr(written, "open", opened, raising=False)
         for name in ("fsync", "replace", "open"):
             self.watch(monkeypatch, name)
 

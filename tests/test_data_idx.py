@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minidl.data import IDXError, read_idx, write_idx
-from minidl.data.idx import write_atomically
+from minidl.shared.files import write_atomically
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 SHAPE = (2, 3)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from typing import Any
 
 from minidl.bench.measure import Result
 from minidl.bench.verify import BenchError
+from minidl.shared.plot import as_png, new_figure
 
 COLOURS = {"minidl": "#0072b2", "numpy": "#e69f00", "torch": "#d55e00"}  # Okabe and Ito: for every eye
 OTHERS = "#999999"
@@ -16,22 +15,20 @@ MARKERS = {"minidl": "o", "numpy": "s", "torch": "^"}
 
 def check_plot() -> None:
     """BenchError if Matplotlib is missing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise BenchError('--plot needs Matplotlib: pip install "minidl[plot]"')
+    try:
+        new_figure("--plot", 1, 1)
+    except ImportError as error:
+        raise BenchError(str(error)) from error
 
 
 def draw(told: dict[str, Any], results: list[Result]) -> bytes:
     """The drawing as a PNG. BenchError: nothing to draw, or Matplotlib is missing."""
     check_plot()
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     drawn = [line for line in results if line.flops]
     if not drawn:
         raise BenchError("--plot: none of these kernels computes anything, they only move numbers")
-    figure, axes = pyplot.subplots(figsize=(11, 7), layout="constrained")
+    figure = new_figure("--plot", 11, 7)
+    axes = figure.subplots()
     roof = told["peak"][str(told["threads"])]
     flops = max(roof["flops"][line.dtype] for line in drawn) / 1e9
     intensities = [line.flops / line.moved for line in drawn]
@@ -62,10 +59,7 @@ def draw(told: dict[str, Any], results: list[Result]) -> bytes:
     )  # fmt: skip
     axes.grid(True, which="major", color="#dddddd", lw=0.6)
     axes.legend(loc="lower right", frameon=False)
-    image = io.BytesIO()
-    figure.savefig(image, dpi=130, format="png")
-    pyplot.close(figure)
-    return image.getvalue()
+    return as_png(figure, dpi=130)
 
 
 def _labels(drawn: list[Result]) -> list[tuple[float, float, str]]:

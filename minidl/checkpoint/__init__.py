@@ -30,20 +30,18 @@ from typing import Any
 from minidl import nn
 from minidl.checkpoint.files import (
     CheckpointError,
-    FilePath,
     SafetensorsFile,
     Spec,
-    check_writable,
     differences,
     parse_json,
     reading,
     shortened,
     specs,
-    write_file,
     write_safetensors,
 )
 from minidl.checkpoint.layers import build, describe
 from minidl.checkpoint.state import PREFIX, decode, encode
+from minidl.shared.files import FilePath, check_writable, write_file
 from minidl.tensor import Array
 
 __all__ = [

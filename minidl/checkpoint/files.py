@@ -1,4 +1,4 @@
-"""Files that are whole: safetensors read with every number checked, and anything written whole or not at all.
+"""Safetensors: read with every number checked, and written whole or not at all.
 
 A safetensors file is the length of a header as 8 bytes, the header, which is JSON, and the arrays one after another:
 
@@ -11,31 +11,23 @@ import contextlib
 import json
 import math
 import os
-import re
 import reprlib
-import tempfile
-import time
-import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from minidl.data.idx import write_atomically
-from minidl.shared.files import open_file
+from minidl.shared.files import FilePath, open_file, write_file
 from minidl.tensor import Array
 
 MAX_HEADER = 1 << 24  # bytes; a layer takes some 200
 MAX_AXES = 32
-ABANDONED = 3600  # seconds
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 SIZES = {name: np.dtype(dtype).itemsize for name, dtype in DTYPES.items()}
 
-FilePath = str | os.PathLike[str]
 Spec = tuple[tuple[int, ...], str]  # shape and dtype
 
 
@@ -210,53 +202,3 @@ def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Map
             "use arrays for long lists"
         )
     write_file(path, data)
-
-
-def write_file(path: FilePath, data: bytes) -> None:
-    """Write a file beside its place, flush it, rename it, and flush the directory too: whole or not at all.
-
-    OSError: it cannot be written, or it is not a file that is there; what was there before is as it was. A directory
-    that cannot be flushed is a RuntimeWarning: the new file is there, but a power failure may undo it.
-    """
-    target = os.path.realpath(path)  # so that a link stays a link
-    _refuse_other_than_files(path, target)
-    write_atomically(target, data)
-    _remove_abandoned(target)
-    if os.name == "nt":  # Windows cannot open directories
-        return
-    try:
-        directory = os.open(os.path.dirname(target), os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        warnings.warn(f"{path} is written, but its directory cannot be flushed ({error})", RuntimeWarning, stacklevel=2)
-
-
-def _remove_abandoned(target: str) -> None:
-    """Remove what writers of this file left beside it that were killed: unfinished, and untouched for an hour."""
-    directory, name = os.path.split(target)
-    mine = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")  # see write_atomically
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            if mine.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
-                os.unlink(entry)
-
-
-def check_writable(path: FilePath) -> None:
-    """OSError if `write_file` could not write there, as far as can be told without doing it."""
-    target = Path(os.path.realpath(path))
-    _refuse_other_than_files(path, target)
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(f"{path} is read-only")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no directory {target.parent}")
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}."):
-        pass
-
-
-def _refuse_other_than_files(path: FilePath, target: FilePath) -> None:
-    """A rename would put a file in the place of a pipe or a device as well."""
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise IsADirectoryError(f"{path} is there and is not a file")

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from minidl import models, nn, ops
-from minidl.checkpoint.files import CheckpointError, FilePath, Spec, differences, listed, shortened, specs
+from minidl.checkpoint.files import CheckpointError, Spec, differences, listed, shortened, specs
+from minidl.shared.files import FilePath
 from minidl.tensor import FLOATS
 
 MAX_DEPTH = 64  # of modules in modules

@@ -56,17 +56,17 @@ class Operators:
     def __rmatmul__(self, other: ArrayLike) -> Self: return OPS["matmul"](other, self)
     # Comparisons have no gradient: they give plain arrays.
     @np.errstate(all="ignore")
-    def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < plain(other))
+    def __lt__(self, other: ArrayLike) -> Array: return np.asarray(self.data < values_of(other))
     @np.errstate(all="ignore")
-    def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= plain(other))
+    def __le__(self, other: ArrayLike) -> Array: return np.asarray(self.data <= values_of(other))
     @np.errstate(all="ignore")
-    def __gt__(self, other: ArrayLike) -> Array: return np.asarray(self.data > plain(other))
+    def __gt__(self, other: ArrayLike) -> Array: return np.asarray(self.data > values_of(other))
     @np.errstate(all="ignore")
-    def __ge__(self, other: ArrayLike) -> Array: return np.asarray(self.data >= plain(other))
+    def __ge__(self, other: ArrayLike) -> Array: return np.asarray(self.data >= values_of(other))
     @np.errstate(all="ignore")
-    def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == plain(other))  # type: ignore[override]
+    def __eq__(self, other: ArrayLike) -> Array: return np.asarray(self.data == values_of(other))  # type: ignore[override]
     @np.errstate(all="ignore")
-    def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != plain(other))  # type: ignore[override]
+    def __ne__(self, other: ArrayLike) -> Array: return np.asarray(self.data != values_of(other))  # type: ignore[override]
     # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self: return OPS["sum"](self, axis, keepdims)
     def mean(self, axis: Any = None, keepdims: bool = False) -> Self: return OPS["mean"](self, axis, keepdims)
@@ -75,6 +75,6 @@ class Operators:
     # fmt: on
 
 
-def plain(x: ArrayLike) -> Any:
+def values_of(x: ArrayLike) -> Any:
     """The array of a Tensor; anything else as it is."""
     return x.data if isinstance(x, Operators) else x

@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from minidl.random import default_generator
+from minidl.shared.numbers import is_integer, is_number
 from minidl.tensor import Array
 
 
@@ -66,11 +67,11 @@ def train_test_split(
     if len(set(lengths)) != 1:
         raise ValueError(f"train_test_split: expected arrays of one length, found lengths {lengths}")
     n = lengths[0]
-    if not isinstance(test_size, int | float | np.integer | np.floating) or isinstance(test_size, bool):
+    if not is_number(test_size):
         raise TypeError(f"train_test_split: expected test_size as a number, found {test_size!r}")
     if not math.isfinite(test_size):
         raise ValueError(f"train_test_split: expected a finite test_size, found {test_size}")
-    count = int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(n * test_size)
+    count = int(test_size) if is_integer(test_size) else math.ceil(n * test_size)
     if not 0 < count < n:
         raise ValueError(f"train_test_split: expected examples on both sides, found {count} of {n} in the test set")
     generator = default_generator() if seed is None else np.random.default_rng(seed)

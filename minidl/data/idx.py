@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from typing import IO, Any
 
 import numpy as np
 
-from minidl.shared.files import open_file
+from minidl.shared.files import FilePath, open_file, write_atomically
 from minidl.tensor import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -21,7 +20,7 @@ class IDXError(ValueError):
     """A file that is not the IDX file it should be: the message names it, what was found and what was expected."""
 
 
-def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Array:
+def read_idx(path: FilePath, max_bytes: int = MAX_BYTES) -> Array:
     """The array in an IDX file, gzipped or not: in native byte order, C order, writable.
 
     At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
@@ -86,7 +85,7 @@ def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
     return found
 
 
-def write_idx(path: str | os.PathLike[str], array: Array) -> None:
+def write_idx(path: FilePath, array: Array) -> None:
     """Write an array as an IDX file, gzipped if the name ends in ".gz"; whole or not at all.
 
     TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 32, or one over 2³² − 1.
@@ -105,20 +104,3 @@ def write_idx(path: str | os.PathLike[str], array: Array) -> None:
 
         data = gzip.compress(data, mtime=0)
     write_atomically(os.fspath(path), data)
-
-
-def write_atomically(path: str, data: bytes | bytearray) -> None:
-    """Write a file beside its place, flush it to the disk and rename it: nobody ever sees half of it."""
-    directory, name = os.path.split(path)
-    # A name nobody else has or can foresee: other threads write too, and a planted link would be followed.
-    beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.data.idx import IDXError, read_idx
-from minidl.shared.files import open_file
+from minidl.shared.files import FilePath, open_file
 from minidl.tensor import Array
 
 
@@ -19,7 +18,7 @@ class PictureError(ValueError):
     """A file that no image for the model can be had from; the message names it."""
 
 
-def read_images(path: str | os.PathLike[str], shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
+def read_images(path: FilePath, shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
     """(N, C, H, W) images of the model's `shape` (C, H, W): uint8, or float32 in [0, 1].
 
     What the file is, its first bytes tell. Arrays are data: they are taken as they are and must be of the model's
@@ -43,7 +42,7 @@ def read_images(path: str | os.PathLike[str], shape: tuple[int, ...], note: Call
         raise error if isinstance(error, PictureError) else PictureError(f"{path}: {error}") from error
 
 
-def _checked(path: str | os.PathLike[str], array: Array, shape: tuple[int, ...]) -> Array:
+def _checked(path: FilePath, array: Array, shape: tuple[int, ...]) -> Array:
     """Arrays (H, W), (N, H, W) or (N, C, H, W) of bytes, of integers from 0 to 255 or of floats from 0 to 1."""
     for form in (shape, shape[1:]):
         if array.shape[-len(form) :] == form and array.ndim - len(form) in (0, 1) and array.size:
@@ -59,7 +58,7 @@ def _checked(path: str | os.PathLike[str], array: Array, shape: tuple[int, ...])
     return array.reshape(-1, *shape).astype(np.float32 if most == 1 else np.uint8)
 
 
-def _picture(path: str | os.PathLike[str], shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
+def _picture(path: FilePath, shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
@@ -111,7 +110,7 @@ def _grey(picture: Any) -> Any:
     return picture.convert("L")
 
 
-def save_grid(path: str | os.PathLike[str], images: Array, columns: int = 16, gap: int = 2) -> None:
+def save_grid(path: FilePath, images: Array, columns: int = 16, gap: int = 2) -> None:
     """Write grey images side by side, `columns` in a row, `gap` pixels apart, as a PNG.
 
     images   (N, H, W) or (N, 1, H, W): uint8, or floats of which 0 is black and 1 white (beyond, they are clipped)

@@ -11,6 +11,7 @@ from minidl.core import locks
 from minidl.data.dataset import Dataset, as_arrays
 from minidl.jit import kernel, prange
 from minidl.random import default_generator
+from minidl.shared.numbers import is_integer
 from minidl.tensor import Array, ArrayLike
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Loader:
         lengths = [len(a) for a in self.arrays]
         if len(set(lengths)) != 1:
             raise ValueError(f"Loader: expected arrays of one length, found lengths {lengths}")
-        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+        if not is_integer(batch_size):
             raise TypeError(f"Loader: expected batch_size as an int, found {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"Loader: expected a batch_size of at least 1, found {batch_size}")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from minidl.random import default_generator
+from minidl.shared import numbers
+from minidl.shared.numbers import is_integer, is_number
 from minidl.tensor import Array
 
 _LARGEST = sys.float_info.max
@@ -24,9 +26,9 @@ def number(
     below: float = _LARGEST,
 ) -> Any:
     """A finite int or float within these bounds."""
-    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"{name}: expected {what} as a number, found {value!r:.80}")
-    plain = int(value) if isinstance(value, int | np.integer) else float(value)
+    plain = int(value) if is_integer(value) else float(value)
     inside = least <= plain <= most and (plain > above or above == -_LARGEST) and (plain < below or below == _LARGEST)
     if not inside:
         bounds = {f"at least {least}": least, f"above {above}": above, f"at most {most}": most, f"below {below}": below}
@@ -36,12 +38,10 @@ def number(
 
 
 def count(name: str, what: str, value: Any, least: int) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name}: expected {what} as an int, found {value!r:.80}")
-    if not least <= value < 1 << 31:  # places in images are computed in 64 bits
-        bound = f"at least {least}" if value < least else "less than 2**31"
-        raise ValueError(f"{name}: expected {what} of {bound}, found {value}")
-    return int(value)
+    n = numbers.count(name, what, value, least)
+    if n >= 1 << 31:  # places in images are computed in 64 bits
+        raise ValueError(f"{name}: expected {what} of less than 2**31, found {value}")
+    return n
 
 
 def pixels(name: str, value: Any) -> Any:

@@ -17,9 +17,9 @@ from typing import IO
 import numpy as np
 
 from minidl.data.dataset import Dataset
-from minidl.data.idx import IDXError, as_array, read_raw, write_atomically
+from minidl.data.idx import IDXError, as_array, read_raw
 from minidl.jit.environment import private_directory
-from minidl.shared.files import open_file
+from minidl.shared.files import FilePath, open_file, write_atomically
 from minidl.shared.names import hint
 from minidl.tensor import Array
 
@@ -92,7 +92,7 @@ DIGITS = {
 }
 
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None, offline: bool = False) -> tuple[Dataset, Dataset]:
+def load(name: str, data_dir: FilePath | None = None, offline: bool = False) -> tuple[Dataset, Dataset]:
     """(train, test) of "mnist", "fashion_mnist", "kmnist" or "digits": .x uint8 (N, 1, H, W), .y int64 (N,).
 
     data_dir   where to look instead of `$MINIDL_DATA`
@@ -136,7 +136,7 @@ def _digits() -> tuple[Dataset, Dataset]:
 # --------------------------------------------------------------------------------- finding a file
 
 
-def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: bool) -> Array:
+def _find(name: str, i: int, data_dir: FilePath | None, offline: bool) -> Array:
     """The array of a data set's i-th file, from wherever it can be had."""
     source, file = SOURCES[name], FILES[i]
     checksums = {"sha256": source.sha256[i]} if source.sha256 else {"md5": source.md5[i]}
@@ -175,7 +175,7 @@ def _find(name: str, i: int, data_dir: str | os.PathLike[str] | None, offline: b
     )
 
 
-def named_directories(name: str, data_dir: str | os.PathLike[str] | None) -> list[str]:
+def named_directories(name: str, data_dir: FilePath | None) -> list[str]:
     """The directories that the user has named, by `data_dir` or else in `$MINIDL_DATA`."""
     named = data_dir if data_dir is not None else os.environ.get("MINIDL_DATA")
     return [os.path.join(named, name), os.fspath(named)] if named else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from minidl import graph
-from minidl.checkpoint import write_file
 from minidl.explanation.check import differences
 from minidl.explanation.origin import names_given
 from minidl.explanation.page import page
@@ -21,10 +19,9 @@ from minidl.explanation.record import Entry, record
 from minidl.explanation.reverse import FAULTS, Walk, reverse
 from minidl.explanation.svg import dot, svg
 from minidl.explanation.text import text, verdict
+from minidl.shared.files import FilePath, write_file
 from minidl.shared.names import nearest
 from minidl.tensor import Array, Tensor
-
-FilePath = str | os.PathLike[str]
 
 
 @dataclass(eq=False, frozen=True)

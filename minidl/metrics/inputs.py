@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from minidl.core.errstate import quietly
-from minidl.tensor import Array, ArrayLike, Tensor
+from minidl.core.operators import values_of
+from minidl.tensor import Array, ArrayLike
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +50,7 @@ def directed(function: Callable[P, R], mode: str) -> Callable[P, R]:
 
 def array(x: ArrayLike, name: str) -> Array:
     """`x` as an array of numbers or booleans, with elements."""
-    found = np.asarray(x.data if isinstance(x, Tensor) else x)
+    found = np.asarray(values_of(x))
     if found.dtype.kind not in "biuf":
         raise TypeError(f"expected {name} as numbers, found {found.dtype} of shape {found.shape}")
     if not found.size:

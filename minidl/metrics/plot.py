@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from minidl.metrics.inputs import array
+from minidl.shared.files import FilePath
+from minidl.shared.plot import check_png, new_figure, write_png
 from minidl.tensor import ArrayLike
 
 
-def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> None:
+def plot_confusion(matrix: ArrayLike, path: FilePath, classes: Sequence[str] | None = None) -> None:
     """Draw a confusion matrix to a PNG: true classes down, predicted across; the colour is the share of the true class.
 
     matrix    (C, C) counts or shares, as `confusion_matrix` gives it; the numbers are written in for C ≤ 30
@@ -30,18 +30,13 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
     names = [str(name) for name in (range(count) if classes is None else classes)]
     if len(names) != count:
         raise ValueError(f"plot_confusion: expected {count} classes, one for each row, found {len(names)}")
-    if not os.fspath(path).lower().endswith(".png"):
-        raise ValueError(f"plot_confusion: expected a file's name ending in .png, found {os.fspath(path)!r}")
-    try:
-        from matplotlib.colors import PowerNorm
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot_confusion: drawing takes matplotlib: pip install "minidl[plot]"') from error
-
+    check_png("plot_confusion", path)
     total = values.sum(axis=1, keepdims=True)
     share = values / np.where(total == 0, 1, total)
     side = min(max(0.62 * count, 2.4), 12)
-    figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
+    figure = new_figure("plot_confusion", side + 2.2, side + 1.2)
+    from matplotlib.colors import PowerNorm
+
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # by the root, for 1 % to be seen
     long = max(map(len, names)) > 3
@@ -60,7 +55,4 @@ def plot_confusion(matrix: ArrayLike, path: str | os.PathLike[str], classes: Seq
                 text = form.format(values[i, j].item())
                 axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format="png", bbox_inches="tight")
-    with open(path, "wb") as file:  # only now, so that an error leaves no half of a picture
-        file.write(picture.getvalue())
+    write_png(figure, path, dpi=130, tight=True)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
+from minidl.core.operators import values_of
 from minidl.nn import init
 from minidl.nn.dense import Dense
-from minidl.nn.module import Module, check_flags, check_layer, probability, values_of
+from minidl.nn.module import Module, check_flags, check_layer, probability
 from minidl.tensor import ArrayLike, Tensor
 
 

@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 
 from minidl import ops
+from minidl.core.operators import values_of
 from minidl.core.seam import SEAM, Interceptor
 from minidl.nn.activation import ReLU
 from minidl.nn.dense import Dense
-from minidl.nn.module import Module, values_of
+from minidl.nn.module import Module
 from minidl.tensor import ArrayLike
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
+from minidl.core.operators import values_of
 from minidl.nn import init
 from minidl.nn.module import Module, check_flags, check_layer
 from minidl.ops.conv import paddings, pair
@@ -71,7 +72,7 @@ class _Convolution(Module):
             return x, self.padding
         stride, dilation = (pair(getattr(self, n), n, 1, self.dimensions) for n in ("stride", "dilation"))
         before, after = paddings(self.padding, self.kernel_size, stride, dilation)
-        shape = np.shape(x.data if isinstance(x, Tensor) else x)
+        shape = np.shape(values_of(x))
         most = {"reflect": -1, "circular": 0}.get(self.padding_mode)
         for n, *widths in zip(shape[-self.dimensions :], before, after, strict=False):
             if most is not None and max(widths) > n + most:

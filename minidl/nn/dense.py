@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
+from minidl.core.operators import values_of
 from minidl.nn import init
-from minidl.nn.module import Module, check_flags, check_layer, values_of
+from minidl.nn.module import Module, check_flags, check_layer
 from minidl.tensor import ArrayLike, Tensor
 
 

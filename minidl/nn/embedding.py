@@ -9,6 +9,7 @@ import numpy as np
 from minidl import ops
 from minidl.nn import init
 from minidl.nn.module import Module, check_layer
+from minidl.shared.numbers import is_integer
 from minidl.tensor import ArrayLike, Tensor
 
 
@@ -32,7 +33,7 @@ class Embedding(Module):
         generator: np.random.Generator | None = None,
     ) -> None:
         check_layer("Embedding", dtype, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if not isinstance(padding_idx, int | np.integer | None) or isinstance(padding_idx, bool):
+        if padding_idx is not None and not is_integer(padding_idx):
             raise TypeError(f"Embedding: expected padding_idx as an int or None, found {padding_idx!r}")
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: expected padding_idx within {num_embeddings} rows, found {padding_idx}")

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from minidl.core.operators import values_of
 from minidl.core.seam import SEAM
 from minidl.ops.inputs import number
+from minidl.shared.numbers import check_sizes, is_integer
 from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
 
@@ -201,16 +203,9 @@ def _state(module: Module, prefix: str, path: tuple[int, ...]) -> Iterator[tuple
             yield from _state(value, f"{prefix}{name}.", (*path, id(module)))
 
 
-def values_of(x: ArrayLike) -> Any:
-    """The array of a Tensor; anything else as it is."""
-    return x.data if isinstance(x, Tensor) else x
-
-
 def check_layer(layer: str, dtype: Any, **sizes: Any) -> None:
     """TypeError unless the dtype is float32 or float64; ValueError unless each size is an int of at least 1."""
-    for name, n in sizes.items():
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"{layer}: expected {name} as an int of at least 1, found {n!r}")
+    check_sizes(layer, **sizes)
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -228,7 +223,7 @@ def check_flags(layer: str, **flags: Any) -> None:
 
 def check_dim(layer: str, dim: Any) -> int:
     """An axis. TypeError unless it is an int."""
-    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+    if not is_integer(dim):
         raise TypeError(f"{layer}: expected dim as an int, found {dim!r}")
     return int(dim)
 

@@ -15,6 +15,7 @@ from minidl.ops.conv_kernels import conv2d_dw, conv2d_dx, conv2d_dx_turned, conv
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, one_dtype
 from minidl.ops.joint import joint
+from minidl.shared.numbers import is_integer
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 Pair = tuple[int, int]
@@ -23,7 +24,7 @@ Pair = tuple[int, int]
 def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
     """An int for every dimension, or one for each. TypeError, ValueError: another thing, or less than `least`."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * count
-    if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+    if not all(map(is_integer, values)):
         raise TypeError(f"expected {name} as an int or {count} of them, found {value!r}")
     if len(values) != count or min(values) < least:
         raise ValueError(f"expected {name} as an int or {count} of them, of at least {least}, found {value!r}")

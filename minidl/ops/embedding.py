@@ -7,6 +7,7 @@ import numpy as np
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, kernel_array, own_indices, require
+from minidl.shared.numbers import is_integer
 from minidl.tensor import Array, ArrayLike, as_array, op
 
 
@@ -45,7 +46,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, padding_idx: int | None = N
         raise TypeError(f"expected indices as integers, found {chosen.dtype} of shape {chosen.shape}")
     if w.ndim != 2:
         raise ValueError(f"expected weight (V, D), found shape {w.shape}")
-    if padding_idx is not None and (not isinstance(padding_idx, int | np.integer) or isinstance(padding_idx, bool)):
+    if padding_idx is not None and not is_integer(padding_idx):
         raise TypeError(f"expected padding_idx as an int, found {padding_idx!r}")
     if padding_idx is not None and not -w.shape[0] <= padding_idx < w.shape[0]:
         raise ValueError(f"expected padding_idx within {w.shape[0]} rows, found {padding_idx}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import numbers
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minidl.shared.names import hint
+from minidl.shared.numbers import is_number
 from minidl.tensor import Tensor
 
 Check = Callable[[str, str, Any], Any]  # (who asks, the option's name, its value) → the value
@@ -25,7 +25,7 @@ def number(
     most = f"{' and' * bool(least)} {'<' if below else '≤'} {high:g}" if high < math.inf else ""
 
     def check(where: str, name: str, value: Any) -> float:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(f"{where}: expected a number for {name}, found {value!r:.100}")
         try:
             x = float(value)

@@ -11,7 +11,6 @@ those that are there.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from minidl.core.errstate import quietly
 from minidl.ops.inputs import floating
 from minidl.optim.checks import tensors
+from minidl.shared.numbers import is_number
 from minidl.tensor import Array, Tensor
 
 _ROWS, _LONG = 8, 1024
@@ -81,7 +81,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _number(name: str, option: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"{name}: expected a number for {option}, found {value!r:.100}")
     return float(value)
 

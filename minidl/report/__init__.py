@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -17,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from minidl import metrics
-from minidl.checkpoint import write_file
 from minidl.data.images import png
 from minidl.report.charts import curves, matrix
+from minidl.shared.files import FilePath, write_file
 from minidl.tensor import Array
 
 MISTAKES = 24
 
 
 def write_report(
-    path: str | os.PathLike[str], figures: Mapping[str, Any], images: Array, labels: Array, probabilities: Array
+    path: FilePath, figures: Mapping[str, Any], images: Array, labels: Array, probabilities: Array
 ) -> None:
     """Write the page, whole or not at all.
 

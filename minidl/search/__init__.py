@@ -22,11 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minidl.search.driver import Search, whole
-from minidl.search.journal import FilePath, SearchError
+from minidl.search.journal import SearchError
 from minidl.search.plans import Halving, Plan
 from minidl.search.results import Results
 from minidl.search.space import Choice, Distribution, Integers, LogUniform, Uniform, as_space, described, varies
 from minidl.search.trial import Objective, Row, Trial
+from minidl.shared.files import FilePath
 
 __all__ = [
     "Choice",

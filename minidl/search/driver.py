@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minidl.search.journal import FilePath, Journal
+from minidl.search.journal import Journal
 from minidl.search.plans import Plan
 from minidl.search.results import Results
 from minidl.search.space import Space, as_space, complete, described
 from minidl.search.trial import Objective, Row, Trial
+from minidl.shared.files import FilePath
 from minidl.shared.names import chosen
 
 SIGNS = {"maximize": 1, "minimize": -1}

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from typing import Any
 
 from minidl.search.trial import Row
+from minidl.shared.files import FilePath
 
-FilePath = str | os.PathLike[str]
 _VERSION = {"minidl search": 1}
 
 

@@ -3,57 +3,56 @@
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.search.space import Choice, Integers, LogUniform, varies
+from minidl.search.space import Choice, Distribution, Integers, LogUniform, Space, short, varies
 from minidl.search.trial import Row
+from minidl.shared.files import FilePath
+from minidl.shared.plot import check_png, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from minidl.search.results import Results
 
 _COLUMNS = 3
 _SHADES = ["#b9cfe4", "#6f9fca", "#1f5f9e"]  # from little budget to much; more are between
 _BEST = "#c8451b"
 
 
-def draw(results: Results, path: str | os.PathLike[str]) -> None:
-    """See `Results.plot`."""
-    if not os.fspath(path).lower().endswith(".png"):
-        raise ValueError(f"plot: expected a file's name ending in .png, found {os.fspath(path)!r}")
-    best = results.best
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot: drawing takes matplotlib: pip install "minidl[plot]"') from error
-    names = [name for name, distribution in results.space.items() if varies(distribution)]
-    rows = sorted(results.ranked(), key=lambda row: (row.budget or 0, row.trial))
+def draw(path: FilePath, space: Space, direction: str, ranked: Sequence[Row], last: int) -> None:
+    """See `Results.plot`.
+
+    ranked   the rows without errors, best first, at least one;  last: the number of the last trial, failed or not
+    """
+    check_png("plot", path)
+    best = ranked[0]
+    names = [name for name, distribution in space.items() if varies(distribution)]
+    rows = sorted(ranked, key=lambda row: (row.budget or 0, row.trial))
     columns = 2 if len(names) == 3 else min(_COLUMNS, 1 + len(names))
     lines = math.ceil((1 + len(names)) / columns)
-    figure = Figure(figsize=(4 * columns, 3.1 * lines), layout="constrained")
+    figure = new_figure("plot", 4 * columns, 3.1 * lines)
     panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
-    low, high = _limits([_value(row) for row in rows], results.direction)
-    ends = "minimize" if results.direction == "minimize" else "maximize"
+    low, high = _limits([_value(row) for row in rows], direction)
     for i, axes in enumerate(panels):
         if i > len(names):
             axes.set_visible(False)
             continue
-        where = [float(row.trial) for row in rows] if i == 0 else _positions(axes, results, names[i - 1], rows)
+        where = (
+            [float(row.trial) for row in rows] if i == 0 else _positions(axes, names[i - 1], space[names[i - 1]], rows)
+        )
         _points(axes, where, rows, low, high, legend=i == 0)
         at = rows.index(best)
         axes.plot(where[at], _value(best), "o", markersize=11, fillstyle="none", color=_BEST, label="best")
-        axes.set(ylim=(low, high), ylabel=f"value ({ends})" if i % columns == 0 else "")
+        axes.set(ylim=(low, high), ylabel=f"value ({direction})" if i % columns == 0 else "")
         axes.grid(alpha=0.25)
         axes.set_axisbelow(True)
-    _best_so_far(panels[0], results)
+    _best_so_far(panels[0], direction, rows, last)
     panels[0].set_xlabel("trial")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=120)
+    write_png(figure, path, dpi=120)
 
 
 def _value(row: Row) -> float:
@@ -93,21 +92,17 @@ def _points(axes: Axes, where: list[float], rows: list[Row], low: float, high: f
                 told.add(name)
 
 
-def _best_so_far(axes: Axes, results: Results) -> None:
+def _best_so_far(axes: Axes, direction: str, rows: list[Row], last: int) -> None:
     """A step wherever a trial is better than all before; of those with the largest budget."""
-    largest, sign = results.best.budget, 1 if results.direction == "minimize" else -1
-    rows = sorted((row for row in results.ranked() if row.budget == largest), key=lambda row: row.trial)
+    sign = 1 if direction == "minimize" else -1
+    rows = [row for row in rows if row.budget == rows[-1].budget]
     best = sign * np.minimum.accumulate([sign * _value(row) for row in rows])
-    last = max(row.trial for row in results.rows)
     where = [row.trial for row in rows]
     axes.step([*where, last], [*best, best[-1]], where="post", color=_BEST, linewidth=1.2, label="best so far")
 
 
-def _positions(axes: Axes, results: Results, name: str, rows: list[Row]) -> list[float]:
+def _positions(axes: Axes, name: str, distribution: Distribution, rows: list[Row]) -> list[float]:
     """Where on the panel of this parameter each row stands; NaN for a value that has no place on its axis."""
-    from minidl.search.results import short
-
-    distribution = results.space[name]
     values: list[Any] = [row.settings[name] for row in rows]
     axes.set_xlabel(name)
     if isinstance(distribution, Choice):

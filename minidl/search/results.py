@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
-from minidl.search.space import Space, described, varies
+from minidl.search.space import Space, described, short, varies
 from minidl.search.trial import Row
+from minidl.shared.files import FilePath
 
 WIDTH, SHOWN = 100, 30  # columns and rows of the table
 
@@ -87,7 +86,7 @@ class Results:
         rows = [asdict(row) for row in self.rows]
         return json.dumps({**about, "space": described(self.space), "best": best, "trials": rows}, indent=2)
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
+    def plot(self, path: FilePath) -> None:
         """Draw as a PNG the values over the trials with the best so far, and over each parameter.
 
         ImportError: the `plot` extra is not installed. ValueError: no trial has ended without an error, or path has
@@ -95,16 +94,7 @@ class Results:
         """
         from minidl.search.plot import draw
 
-        draw(self, path)
-
-
-def short(value: Any) -> str:
-    """A setting's value as a table has it."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list):
-        return "-".join(map(short, value)) or "none"
-    return "none" if value is None else str(value)
+        draw(path, self.space, self.direction, [self.best, *self.ranked()[1:]], max(row.trial for row in self.rows))
 
 
 def _cut(text: str, width: int) -> str:

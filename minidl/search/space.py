@@ -234,6 +234,15 @@ def _distribution(value: Any) -> Distribution:
     return FORMS[form](*bounds)
 
 
+def short(value: Any) -> str:
+    """A setting's value as a table has it."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return "-".join(map(short, value)) or "none"
+    return "none" if value is None else str(value)
+
+
 def _check_bounds(distribution: Distribution, low: float, high: float, above_zero: bool = False) -> None:
     name = type(distribution).__name__
     for bound in (low, high):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from minidl.random import default_generator, generator_state, manual_seed, set_generator_state
+from minidl.shared.numbers import is_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def row_of(trial: Trial, value: float | None, seconds: float, error: str | None)
 
 
 def _number(value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"expected the objective to return a number, found {value!r:.60}")
     if not math.isfinite(value):
         raise ValueError(f"expected the objective to return a finite number, found {value}")

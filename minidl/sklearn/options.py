@@ -9,6 +9,7 @@ from typing import Any
 
 from minidl import nn, optim
 from minidl.shared.names import chosen
+from minidl.shared.numbers import is_integer
 
 ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "identity": None,
@@ -63,7 +64,7 @@ def hidden_widths(estimator: Any) -> list[int]:
     given = estimator.hidden_layer_sizes
     widths = [given] if isinstance(given, Integral) or not hasattr(given, "__iter__") else list(given)
     who = f"{type(estimator).__name__}: expected hidden_layer_sizes as"
-    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in widths):
+    if not all(map(is_integer, widths)):
         raise TypeError(f"{who} an int or a list of them, found {given!r:.80}")
     if not all(n >= 1 for n in widths):
         raise ValueError(f"{who} ints of at least 1, found {given!r:.80}")

@@ -22,14 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.checkpoint import check_writable
 from minidl.metrics.names import mode_of
+from minidl.shared.files import FilePath, check_writable
 from minidl.shared.names import chosen, hint
 from minidl.tensor import Array
 from minidl.train.history import json_ready, plain
 from minidl.train.run import Run
 
-FilePath = str | os.PathLike[str]
 MODES = {"min": -1.0, "max": 1.0}
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from minidl.tensor import Array, Tensor
+from minidl.core.operators import values_of
+from minidl.shared.files import FilePath
+from minidl.shared.plot import check_png, new_figure, write_png
+from minidl.tensor import Array
 
 
 def plain(figures: Mapping[str, Any]) -> dict[str, float]:
     """Figures as Python's numbers, from NumPy's, Tensors and arrays of one element. TypeError for what is no number."""
     found: dict[str, float] = {}
     for name, value in figures.items():
-        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        array = np.asarray(values_of(value))
         if array.size != 1 or array.dtype.kind not in "biuf":
             raise TypeError(f"expected a number for the figure {name!r}, found {value!r:.80}")
         found[name] = float(array.item()) if array.dtype.kind == "f" else int(array.item())
@@ -66,7 +68,7 @@ class History(Mapping[str, Array]):
         """{"epochs": [{name: number or null}], "stopped": …}"""
         return json.dumps({"epochs": [json_ready(row) for row in self.rows], "stopped": self.stopped}, indent=2)
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
+    def plot(self, path: FilePath) -> None:
         """Draw losses, and what else was measured, over the epochs as a PNG.
 
         ImportError: the `plot` extra is not installed. ValueError: there is nothing to draw, or path has another
@@ -74,15 +76,10 @@ class History(Mapping[str, Array]):
         """
         if not self.rows:
             raise ValueError("plot: expected at least one epoch, found none")
-        if not os.fspath(path).lower().endswith(".png"):
-            raise ValueError(f"plot: expected a file's name ending in .png, found {os.fspath(path)!r}")
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError('plot: drawing takes matplotlib: pip install "minidl[plot]"') from error
+        check_png("plot", path)
         drawn = [name for name in self._names() if name not in ("epoch", "seconds", "lr")]
         kinds = list(dict.fromkeys(name.removeprefix("val_") for name in drawn))
-        figure = Figure(figsize=(4.5 * len(kinds), 3.4), layout="constrained")
+        figure = new_figure("plot", 4.5 * len(kinds), 3.4)
         for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
             for name, label, style in ((kind, "training", "o-"), (f"val_{kind}", "validation", "s--")):
                 if name in drawn:
@@ -93,4 +90,4 @@ class History(Mapping[str, Array]):
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             axes.legend(frameon=False)
-        figure.savefig(path, dpi=120)
+        write_png(figure, path, dpi=120)

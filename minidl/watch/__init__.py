@@ -11,11 +11,12 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 
 import numpy as np
 
 from minidl.data import Loader
+from minidl.shared.files import FilePath
+from minidl.shared.numbers import count
 from minidl.tensor import Array
 from minidl.train.run import Run
 from minidl.watch.activations import probe
@@ -56,12 +57,7 @@ class Watch:
     """
 
     def __init__(self, every: int = 50, examples: int = 256) -> None:
-        for name, count in (("every", every), ("examples", examples)):
-            if not isinstance(count, int | np.integer) or isinstance(count, bool):
-                raise TypeError(f"Watch: expected {name} as an int, found {count!r}")
-            if count < 1:
-                raise ValueError(f"Watch: expected {name} of at least 1, found {count}")
-        self.every, self.examples = int(every), int(examples)
+        self.every, self.examples = count("Watch", "every", every), count("Watch", "examples", examples)
         self._begin(Diagnosis({}, FEWEST))
 
     def _begin(self, diagnosis: Diagnosis) -> None:
@@ -170,7 +166,7 @@ class Watch:
         known = {"every": self.every, "examples": self.examples, "steps": self._steps, "losses": numbers(self._losses)}
         return json.dumps({**known, "records": records, "findings": [f.to_dict() for f in self.findings]}, indent=2)
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
+    def plot(self, path: FilePath) -> None:
         """Draw the loss, what layers put out, gradients and updates over the watched steps as a PNG.
 
         ImportError: the `plot` extra is not installed. ValueError: nothing was watched yet, or path has another ending

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.shared.files import FilePath
+from minidl.shared.plot import check_png, new_figure, write_png
 from minidl.tensor import Array
 
 if TYPE_CHECKING:
@@ -16,17 +16,14 @@ if TYPE_CHECKING:
 MOST = 12  # names in a legend
 
 
-def draw(watch: Watch, path: str | os.PathLike[str]) -> None:
+def draw(watch: Watch, path: FilePath) -> None:
     """See `Watch.plot`. Lines go from dark, near the inputs, to light."""
     if not len(watch.steps):
         raise ValueError("plot: expected a run that was watched, found none")
-    if not os.fspath(path).lower().endswith(".png"):
-        raise ValueError(f"plot: expected a file's name ending in .png, found {os.fspath(path)!r}")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot: drawing takes matplotlib: pip install "minidl[plot]"') from error
+    check_png("plot", path)
+    figure = new_figure("plot", 15, 8.4)
+    from matplotlib import colormaps
+
     records = watch.records
     weights = [name for name, judged in watch.parameters.items() if judged] or list(watch.parameters)
     silent = {
@@ -36,10 +33,9 @@ def draw(watch: Watch, path: str | os.PathLike[str]) -> None:
         if kind in records[name]
     }
     spread = {words.removeprefix("layer "): records[name]["std"] for name, words in watch.layers.items()}
-    figure = Figure(figsize=(15, 8.4), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     steps = watch.steps
-    colours = matplotlib.colormaps["viridis"]
+    colours = colormaps["viridis"]
 
     def lines(axes: Any, title: str, found: dict[str, Array], log: bool) -> None:
         shown = set(np.linspace(0, len(found) - 1, MOST).astype(int)) if len(found) > MOST else range(len(found))
@@ -68,10 +64,7 @@ def draw(watch: Watch, path: str | os.PathLike[str]) -> None:
     axes[4].axhspan(1e-4, 1e-2, color="green", alpha=0.08)
     axes[4].axhline(1e-3, color="green", linestyle=":", linewidth=1)
     _findings(axes[5], watch)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    with open(path, "wb") as file:  # only now, so that an error leaves no half of a picture
-        file.write(picture.getvalue())
+    write_png(figure, path, dpi=110)
 
 
 def _findings(axes: Any, watch: Watch) -> None:
