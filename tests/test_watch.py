@@ -825,7 +825,7 @@ def test_pictures_that_cannot_be(digits, tmp_path, monkeypatch):
     if pytest.importorskip("matplotlib", reason="the plot extra is not installed"):
         with pytest.raises(OSError):
             watch.plot(tmp_path / "none" / "run.png")
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "minidl\[plot\]"'):
         watch.plot(tmp_path / "run.png")
     assert list(tmp_path.iterdir()) == []

@@ -39,9 +39,9 @@ def draw(path: FilePath, space: Space, direction: str, ranked: Sequence[Row], la
         if i > len(names):
             axes.set_visible(False)
             continue
-        where = (
-            [float(row.trial) for row in rows] if i == 0 else _positions(axes, names[i - 1], space[names[i - 1]], rows)
-        )
+        where = [float(row.trial) for row in rows]
+        if i > 0:
+            where = _positions(axes, names[i - 1], space[names[i - 1]], rows)
         _points(axes, where, rows, low, high, legend=i == 0)
         at = rows.index(best)
         axes.plot(where[at], _value(best), "o", markersize=11, fillstyle="none", color=_BEST, label="best")

@@ -1,4 +1,4 @@
-"""What every picture shares: Matplotlib, if it is there, a file that ends in .png, and writing it whole or not at all."""
+"""What every picture shares: Matplotlib, if it is installed, and a PNG that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def check_png(where: str, path: FilePath) -> None:
 def new_figure(where: str, width: float, height: float) -> Any:
     """An empty Figure of so many inches, which no window shows. ImportError: the `plot` extra is not installed."""
     try:
+        import matplotlib  # noqa: F401 (the package itself may be what is missing)
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f'{where}: drawing takes matplotlib: pip install "minidl[plot]"') from error

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from minidl import data, nn, optim
 from minidl.shared.names import chosen
+from minidl.shared.numbers import check_sizes, is_number
 
 OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
 
@@ -17,11 +16,9 @@ OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.
 def check_options(
     epochs: Any, batch_size: Any, accumulate: Any, clip_norm: float | None, clip_value: float | None
 ) -> None:
-    for name, count in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"fit: expected {name} as an int of at least 1, found {count!r}")
+    check_sizes("fit", epochs=epochs, batch_size=batch_size, accumulate=accumulate)
     for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if bound is not None and (not isinstance(bound, int | float | np.number) or isinstance(bound, bool)):
+        if bound is not None and not is_number(bound):
             raise TypeError(f"fit: expected {name} as a number, found {bound!r:.80}")
         if bound is not None and not bound > 0:
             raise ValueError(f"fit: expected {name} above 0, found {bound!r}")
