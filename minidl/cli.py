@@ -19,6 +19,7 @@ from minidl.commands import explain, report, search, settings, shared, tools, us
 from minidl.commands import train as training
 from minidl.shared.names import hint
 from minidl.shared.terminal import Failure, note, reason
+from minidl.train import defaults
 
 MOST_UNITS, MOST_THREADS = 1_000_000, 256
 
@@ -186,11 +187,18 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     width = _whole(1, MOST_UNITS)
     help = "widths of an mlp (default: 512)"
     train.add_argument("--hidden", type=width, nargs="+", default=[512], metavar="N", help=help)
-    train.add_argument("--epochs", type=one, default=5, metavar="N", help="passes over the data (default: 5)")
-    train.add_argument("--batch-size", type=one, default=128, metavar="N", help="images in a step (default: 128)")
     train.add_argument(
-        "--optimizer", choices=training.RATES, default="adam", help="default: adam; sgd has momentum 0.9"
+        "--epochs", type=one, default=defaults.COMMAND_EPOCHS, metavar="N", help="passes over the data (default: 5)"
     )
+    train.add_argument(
+        "--batch-size",
+        type=one,
+        default=defaults.COMMAND_BATCH_SIZE,
+        metavar="N",
+        help="images in a step (default: 128)",
+    )
+    help = "default: adam; sgd has momentum 0.9"
+    train.add_argument("--optimizer", choices=defaults.RATES, default=defaults.OPTIMIZER, help=help)
     train.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate (default: 0.001; sgd: 0.05)")
     train.add_argument("--weight-decay", type=_part, metavar="RATE", help="(default: the optimizer's own)")
     train.add_argument("--schedule", choices=optim.SCHEDULES, help="how the rate changes (default: not at all)")
@@ -207,7 +215,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     train.add_argument("--watch", type=one, metavar="N", help=help)
     train.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of weights and order (default: 0)")
     help = "make each step one machine-code call: seconds to compile at first, then faster epochs"
-    train.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help=help)
+    train.add_argument("--compile", action=argparse.BooleanOptionalAction, default=defaults.COMPILE, help=help)
     computes(train)
     help = "where the model goes; beside it the run's figures (.json) and a checkpoint (default: model.safetensors)"
     train.add_argument("--out", type=_output, metavar="FILE", help=help)

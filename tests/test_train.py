@@ -85,7 +85,8 @@ def test_accumulated_gradients_are_those_of_the_larger_batch():
     train, _ = digits(192)
     one, four = small(), small()
     minidl.manual_seed(1)
-    fit(one, train, epochs=2, batch_size=64, optimizer=optim.SGD(one.parameters(), lr=0.1), verbose=False)
+    fit(one, train, epochs=2, batch_size=64, optimizer=optim.SGD(one.parameters(), lr=0.1), compile=True,
+        verbose=False)  # fmt: skip
     for compiled in (False, True):
         four = small()
         minidl.manual_seed(1)
@@ -116,7 +117,7 @@ def test_losses_and_optimizers_by_name_and_by_default():
     y = (x @ np.array([1.0, -2.0, 0.5], np.float32))[:, None]
     model = nn.Dense(3, 1)
     history = fit(model, (x, y), (x, y), epochs=60, batch_size=16, optimizer=optim.SGD(model.parameters(), lr=0.1),
-                  metrics=["r2", "mae"], verbose=False)  # fmt: skip
+                  metrics=["r2", "mae"], compile=True, verbose=False)  # fmt: skip
     assert history["val_r2"][-1] > 0.999
     assert history["loss"][-1] < 1e-3
     assert "accuracy" not in history
@@ -271,7 +272,7 @@ def test_what_diverges_later_keeps_the_epochs_before():
     model = small()
     optimizer = optim.SGD(model.parameters(), lr=1e-2)
     with pytest.raises(DivergenceError, match="epoch 3") as caught, np.errstate(all="ignore"):
-        fit(model, train, test, epochs=5, optimizer=optimizer, callbacks=[Wild()], verbose=False)
+        fit(model, train, test, epochs=5, optimizer=optimizer, callbacks=[Wild()], compile=True, verbose=False)
     assert caught.value.history.epochs == 2
     assert_same(weights(model), kept[-1])
 

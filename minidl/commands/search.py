@@ -18,12 +18,13 @@ from minidl import checkpoint, data, models, search
 from minidl.commands import search_space
 from minidl.commands.settings import as_toml
 from minidl.commands.shared import CLASSES, data_to_train_on, use_threads
-from minidl.commands.train import AUGMENTATIONS, RATES, make_optimizer
+from minidl.commands.train import AUGMENTATIONS
 from minidl.jit import get_num_threads
 from minidl.optim import SCHEDULES
 from minidl.random import manual_seed
 from minidl.shared.terminal import Failure, note, reason
 from minidl.train import fit
+from minidl.train.arguments import named_optimizer
 from minidl.train.evaluation import evaluate
 from minidl.train.run import Run
 
@@ -175,8 +176,7 @@ class Accuracy:
         manual_seed(asked["seed"])  # not the trial's own: so `minidl train` can do the same
         options = {"hidden": asked["hidden"]} if asked["model"] == "mlp" else {}
         model = models.build(asked["model"], train.x.shape[1:], CLASSES, **options)
-        rate = asked["lr"] or RATES[asked["optimizer"]]
-        optimizer = make_optimizer(asked["optimizer"], model, rate, asked["weight_decay"])
+        optimizer = named_optimizer(asked["optimizer"], model, asked["lr"], asked["weight_decay"])
         standard: dict[str, Any] = {}
         if asked["standardize"]:
             standard = dict(zip(("mean", "std"), data.mean_std(train.x), strict=True))
@@ -193,7 +193,7 @@ class Accuracy:
             history = fit(
                 model, loader, validation, epochs=total, optimizer=optimizer, schedule=schedule,
                 metrics=["accuracy"], callbacks=[] if pause is None else [pause],
-                clip_norm=asked["clip_norm"], compile=False, verbose=False,
+                clip_norm=asked["clip_norm"], verbose=False,
                 resume=trial.checkpoint if Path(trial.checkpoint).exists() else None,
             )  # fmt: skip
             if pause is not None and pause.there_already:

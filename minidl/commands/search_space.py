@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidl import search
-from minidl.commands.train import RATES
 from minidl.shared.names import hint
 from minidl.shared.terminal import reason
+from minidl.train.defaults import RATES
 
 SPACE: dict[str, Any] = {
     "lr": {"log_uniform": [3e-4, 3e-2]},

@@ -12,20 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minidl import checkpoint, data, machine, models, nn, optim
+from minidl import checkpoint, data, machine, models, nn
 from minidl.commands.settings import CIRCUMSTANCES, as_toml, differences, outputs, settings
 from minidl.commands.shared import CLASSES, data_to_train_on, source, use_threads
 from minidl.data import augment
 from minidl.jit import get_num_threads
 from minidl.random import manual_seed
 from minidl.shared.terminal import Failure, bold, note, reason
-from minidl.train import DivergenceError, callbacks, fit
-from minidl.train.arguments import OPTIMIZERS
+from minidl.train import DivergenceError, callbacks, defaults, fit
+from minidl.train.arguments import named_optimizer
 from minidl.train.evaluation import evaluate
 from minidl.train.run import Run
 from minidl.watch import Watch
 
-RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
 AUGMENTATIONS: dict[str, Callable[[], Any]] = {
     "affine": lambda: augment.Affine(degrees=10, pixels=2, zoom=0.1, shear=10),
     "shift": lambda: augment.Shift(2),
@@ -49,12 +48,12 @@ def run_train(arguments: argparse.Namespace) -> None:
     use_threads(arguments)
     name, train, test = data_to_train_on(arguments)
     asked = {k: v for k, v in settings(arguments).items() if k not in CIRCUMSTANCES}
-    asked |= {"dataset": name, "lr": arguments.lr or RATES[arguments.optimizer]}
+    asked |= {"dataset": name, "lr": arguments.lr or defaults.RATES[arguments.optimizer]}
     manual_seed(arguments.seed)
     shape = train.x.shape[1:]
     options = {"hidden": arguments.hidden} if arguments.model == "mlp" else {}
     model = models.build(arguments.model, shape, CLASSES, **options)
-    optimizer = make_optimizer(arguments.optimizer, model, asked["lr"], arguments.weight_decay)
+    optimizer = named_optimizer(arguments.optimizer, model, asked["lr"], arguments.weight_decay)
     share = arguments.val_split or (HELD_OUT if arguments.early_stop else 0)
     held_name, held = "test", test
     if share:
@@ -129,14 +128,6 @@ def _check_outputs(directory: Path | None, *paths: Path) -> None:
             checkpoint.check_writable(path)
         except OSError as error:
             raise Failure(f"--out: cannot write {path} ({reason(error)})") from error
-
-
-def make_optimizer(name: str, model: nn.Module, rate: float, weight_decay: float | None) -> optim.Optimizer:
-    kind: Any = OPTIMIZERS[name]
-    options = {"momentum": 0.9} if name == "sgd" else {}
-    if weight_decay is not None:
-        options["weight_decay"] = weight_decay
-    return kind(model.parameters(), lr=rate, **options)  # type: ignore[no-any-return]
 
 
 def _to_resume(arguments: argparse.Namespace, kept: Path, asked: dict[str, Any]) -> Path | None:

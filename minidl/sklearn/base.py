@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from minidl import data, nn, ops, optim, train
 from minidl.sklearn import options, parts
 from minidl.tensor import Array, Tensor
+from minidl.train import defaults
 
 
 class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
@@ -37,17 +38,17 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str = "relu",
         *,
-        solver: str = "adam",
+        solver: str = defaults.OPTIMIZER,
         alpha: float = 1e-4,
         batch_size: int | str = "auto",
-        learning_rate_init: float = 1e-3,
+        learning_rate_init: float = defaults.RATES[defaults.OPTIMIZER],
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: Any = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
-        momentum: float = 0.9,
+        momentum: float = defaults.MOMENTUM,
         nesterovs_momentum: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -56,7 +57,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         module: Callable[[int, int], nn.Module] | None = None,
-        compile: bool = False,
+        compile: bool = defaults.COMPILE,
     ) -> None:
         """As MLPClassifier's, but for these:
 

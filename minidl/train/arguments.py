@@ -9,6 +9,7 @@ from typing import Any
 from minidl import data, nn, optim
 from minidl.shared.names import chosen
 from minidl.shared.numbers import check_sizes, is_number
+from minidl.train import defaults
 
 OPTIMIZERS: dict[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
 
@@ -51,8 +52,18 @@ def optimizer_of(given: optim.Optimizer | str | None, model: nn.Module) -> optim
         return given
     if given is not None and not isinstance(given, str):
         raise TypeError(f"fit: expected an Optimizer or its name, found {type(given).__name__}")
-    kind: Any = chosen("an optimizer", given or "adam", OPTIMIZERS)
-    return kind(model.parameters())  # type: ignore[no-any-return]
+    return named_optimizer(given or defaults.OPTIMIZER, model)
+
+
+def named_optimizer(
+    name: str, model: nn.Module, rate: float | None = None, weight_decay: float | None = None
+) -> optim.Optimizer:
+    """The optimizer of that name for a model; None: the default rate, the optimizer's own weight decay."""
+    kind: Any = chosen("an optimizer", name, OPTIMIZERS)
+    options = {"momentum": defaults.MOMENTUM} if name == "sgd" else {}
+    if weight_decay is not None:
+        options["weight_decay"] = weight_decay
+    return kind(model.parameters(), lr=rate or defaults.RATES[name], **options)  # type: ignore[no-any-return]
 
 
 def schedule_of(given: Any, optimizer: optim.Optimizer, epochs: int, steps: int) -> tuple[Any, str] | None:

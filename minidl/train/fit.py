@@ -2,8 +2,8 @@
 
     history = fit(model, train, validation, epochs=5, metrics=["accuracy"], callbacks=[EarlyStopping(patience=3)])
 
-It compiles the step, follows a schedule, calls back, notices when the loss is no number any more, and continues from a
-checkpoint to the very bits of a run that was never interrupted.
+It compiles the step if asked, follows a schedule, calls back, notices when the loss is non-finite, and continues from a
+checkpoint bit for bit as a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from minidl import compiler, nn, optim
 from minidl.metrics.names import by_name, mode_of
 from minidl.random import manual_seed
 from minidl.shared.terminal import Progress
+from minidl.train import defaults
 from minidl.train.arguments import check_length, check_options, check_sets, config_of, optimizer_of, schedule_of
 from minidl.train.divergence import DivergenceError, first_culprit
 from minidl.train.evaluation import (
@@ -42,14 +43,14 @@ def fit(
     train: Any,
     validation: Any = None,
     *,
-    epochs: int = 1,
-    batch_size: int = 32,
+    epochs: int = defaults.EPOCHS,
+    batch_size: int = defaults.BATCH_SIZE,
     optimizer: optim.Optimizer | str | None = None,
     loss: Loss | str | None = None,
     metrics: Sequence[Metric] = (),
     callbacks: Sequence[Any] = (),
     schedule: Any = None,
-    compile: bool = True,
+    compile: bool = defaults.COMPILE,
     accumulate: int = 1,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -63,7 +64,7 @@ def fit(
     train        a `data.Loader` of pairs (inputs, targets); or a `data.Dataset` or (x, y) arrays, shuffled in batches
                  of batch_size
     validation   the same, or None; each epoch ends with `evaluate` on it
-    optimizer    an Optimizer, "sgd", "adam" or "adamw"; None: Adam with lr 1e-3
+    optimizer    an Optimizer, "sgd" (lr 0.05, momentum 0.9), "adam" or "adamw" (lr 1e-3); None: "adam"
     loss         loss(outputs, targets) → scalar mean, or (sum, what to divide it by), or its name; None:
                  "cross_entropy" for integer targets else "mse". Figures are one sum over the epoch, divided once: see
                  `evaluate`. A batch of which nothing counts has a loss and gradients of 0
@@ -72,7 +73,8 @@ def fit(
     callbacks    functions (run) called after each epoch, or objects with hooks; see `minidl.train.callbacks`
     schedule     a schedule of `minidl.optim`, stepped after each epoch; (schedule, "step") after each step; or a name
                  of `optim.SCHEDULES`
-    compile      make each step one machine-code call (`minidl.compile`); where that cannot be, it warns
+    compile      make each step one machine-code call (`minidl.compile`): seconds at first, then faster epochs. Where
+                 that cannot be, it warns
     accumulate   take a step of the optimizer every so many batches, and after the last one, with the gradient of the
                  mean over all of their examples, as if they were one batch
     clip_norm    the largest norm of all gradients together
