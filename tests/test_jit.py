@@ -703,6 +703,58 @@ def test_the_cache_is_another_when_a_file_with_kernels_changes():
             assert path in sources, known.__name__
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the cache's: write(path, text) a file of it, and the name of its kernels' directory then."""
+    root = tmp_path / "minidl"
+    monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_ROOT", str(root))
+
+    def write(path, text):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+        return cache.cache_directory.__wrapped__()
+
+    return write
+
+
+KERNEL = "from minidl.jit.kernel import kernel\n@kernel\ndef f(x, y):\n    y[0] = {}\n"
+
+
+@pytest.mark.parametrize("path", ["ops/f.py", "f.py", "a/new/room/of/kernels.py", "nn/__init__.py"])
+@pytest.mark.parametrize("head", ["@kernel", "@kernel(fma=True)", "@f.variant", "@jit.kernel", "    @jit.kernel"])
+def test_a_kernel_in_any_room_that_is_edited_or_moved_leaves_no_stale_code(package, path, head):
+    empty = package("__init__.py", "")
+    text = KERNEL.replace("@kernel", head)
+    first = package(path, text.format("1"))
+    assert first != empty
+    assert package(path, text.format("22")) != first
+    (Path(cache._ROOT) / path).rename(Path(cache._ROOT) / "moved.py")
+    assert package("__init__.py", "") not in (empty, first)
+
+
+def test_an_intrinsic_and_a_constant_that_kernels_take_from_elsewhere_are_of_the_key(package):
+    package("ops/f.py", KERNEL.format("LENGTH") + "from minidl.deep.sizes import (\n    LENGTH,\n)\n")
+    one = package("deep/sizes.py", "from minidl.other import _WIDTH\nLENGTH = 2 * _WIDTH\n")
+    two = package("other/__init__.py", "_WIDTH: int = 3\n")
+    assert len({one, two, package("other/__init__.py", "_WIDTH: int = 40\n")}) == 3
+    intrinsic = package("far/away.py", "from numba.extending import intrinsic\n")
+    assert package("far/away.py", "import numba.core\n") != intrinsic
+
+
+def test_an_edit_of_a_file_without_kernels_keeps_the_cache(package):
+    before = package("ops/f.py", KERNEL.format("1") + "from minidl.tensor import OPS, op\n")
+    for path in ("tensor.py", "nn/layer.py", "commands/train.py"):
+        assert package(path, "OPS: dict[str, int] = {}\n# no @kernel, no numba: words of a kernel\n") == before
+        assert package(path, "OPS: dict[str, int] = {}\nfrom minidl.ops.f import f\n") == before
+
+
+def test_the_package_itself():
+    sources = {Path(path).relative_to(Path(minidl.__file__).parent).as_posix() for path in cache.kernel_sources()}
+    assert {"ops/tile.py", "jit/kernel.py", "jit/linking.py", "compiler/intrinsics.py", "data/loader.py"} <= sources
+    assert not {"nn/module.py", "train/fit.py", "cli.py", "compiler/plan.py", "ops/reduce.py", "__init__.py"} & sources
+
+
 # ------------------------------------------------------------------- one cache of several processes
 
 

@@ -9,6 +9,7 @@ import functools
 import glob
 import hashlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,27 +27,58 @@ locks.awaited(global_compiler_lock)
 locks.awaited(ffi.lib._lock._lock)  # LLVM's: who frees code takes it alone
 
 
-def kernel_sources() -> list[str]:
-    """The files of minidl that compiled code is made from."""
-    root = os.path.dirname(os.path.dirname(__file__))
-    inside = (
-        glob.glob(os.path.join(root, part, "*.py")) for part in ("jit", "ops", "data", "optim", "compiler", "bench")
-    )
-    return sorted(path for paths in inside for path in paths)
+_ROOT = os.path.dirname(os.path.dirname(__file__))
+_COMPILED = re.compile(
+    rb"^[ \t]*(?:@(?:[\w.]+\.)?(?:kernel|variant)\b|(?:import|from) (?:numba|llvmlite)\b)", re.MULTILINE
+)
+_IMPORTS = re.compile(rb"^from minidl\.([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
+_CONSTANT = re.compile(rb"\b_?[A-Z][A-Z0-9_]+\b")
+
+
+def kernel_sources(root: str = _ROOT) -> list[str]:
+    """The files of a package that compiled code is made from, wherever they are.
+
+    Those with a kernel, or with what Numba or LLVM is told; and those with a constant that such a file imports, since
+    compiled code holds its value.
+    """
+    texts: dict[str, bytes] = {}
+    for path in glob.iglob(os.path.join(glob.escape(root), "**", "*.py"), recursive=True):
+        with open(path, "rb") as file:
+            texts[path] = file.read()
+    sources = {path for path, text in texts.items() if _COMPILED.search(text)}
+    waiting = list(sources)
+    while waiting:
+        for module, names in _IMPORTS.findall(texts[waiting.pop()]):
+            base = os.path.join(root, *module.decode().split("."))
+            path = f"{base}.py" if f"{base}.py" in texts else os.path.join(base, "__init__.py")
+            if path in texts and path not in sources and _values(_CONSTANT.findall(names), texts[path]):
+                sources.add(path)
+                waiting.append(path)
+    return sorted(sources)
+
+
+def _values(names: list[bytes], text: bytes) -> bool:
+    """Whether one of these names is given a value there, and not an object or a dict."""
+    value = rb"(?:: [^=\n]+)? = (?!\{|_?[A-Z]\w*\()"
+    return any(re.search(rb"^" + name + value, text, re.MULTILINE) for name in names)
 
 
 @functools.cache
 def cache_directory() -> str | None:
     """Where this version's kernels are kept, or None (with one warning) if nowhere.
 
-    The name covers Numba's version, the flags in the environment, and all of minidl's source files in which there
-    are kernels or what compiles them, since one kernel may have inlined another.
+    The name covers Numba's version, the flags in the environment, and all of minidl's `kernel_sources`, since one
+    kernel may have inlined another.
     """
     config = numba.config
     version = [numba.__version__, sys.version, config.BOUNDSCHECK, config.OPT, config.CPU_NAME, config.CPU_FEATURES]
-    for path in kernel_sources():
+    for path in kernel_sources(_ROOT):
         status = os.stat(path)
-        version += [os.path.basename(path), status.st_size, status.st_mtime_ns]
+        version += [
+            os.path.relpath(path, os.path.dirname(os.path.dirname(__file__))),
+            status.st_size,
+            status.st_mtime_ns,
+        ]
     try:
         return private_directory("kernels", hashlib.sha256(repr(version).encode()).hexdigest()[:16])
     except OSError as error:
