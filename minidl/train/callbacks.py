@@ -83,7 +83,7 @@ class EarlyStopping:
     >>> stop = callbacks.EarlyStopping(patience=2)
     >>> optimizer = optim.SGD((model := nn.Dense(1, 1)).parameters(), lr=0.0)  # learns nothing
     >>> history = train.fit(
-    ...     model, (x, y), (x, y), epochs=50, optimizer=optimizer, callbacks=[stop], compile=False, verbose=False
+    ...     model, (x, y), (x, y), epochs=50, optimizer=optimizer, callbacks=[stop], verbose=False
     ... )
     >>> len(history.rows)  # the first was the best; patience ended two epochs on
     3
