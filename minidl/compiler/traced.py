@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.core.tracing import TracedArray
 from minidl.tensor import Array
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ SYMBOLS = {
 }  # fmt: skip
 
 
-class Traced(np.lib.mixins.NDArrayOperatorsMixin):
+class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
     """An array of the program. `memory` is where it lies; it may be a view of a part of that."""
 
     __slots__ = ("made_in", "parent", "recorder", "template", "value")

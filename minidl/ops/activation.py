@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from minidl.core.tracing import is_traced
 from minidl.jit import kernel, prange
 from minidl.ops.elementwise import Result
 from minidl.ops.exponential import exp_float32, exp_float64
@@ -54,7 +55,7 @@ def relu(x: ArrayLike) -> Result:
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Result:
     """y = x where x > 0, else s·x, s the negative slope.   dL/dx = dL/dy, or s·dL/dy where x ≤ 0      x: float"""
     x, negative_slope = floating(x), number(negative_slope, "negative_slope")
-    below = negative_slope * x if hasattr(negative_slope, "recorder") or negative_slope else 0  # of −∞ too
+    below = negative_slope * x if is_traced(negative_slope) or negative_slope else 0  # of −∞ too
     return np.where(x <= 0, below, x), (lambda dy: np.where(x <= 0, negative_slope * dy, dy),)
 
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.core.tracing import uniform
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import floating, number
 from minidl.random import default_generator
 from minidl.tensor import Array, ArrayLike, op
-
-
-def _uniform(generator: np.random.Generator, x: Array, shape: tuple[int, ...]) -> Array:
-    """A float32 array of this shape from U[0, 1); in a compiled step, whose array x is, a new one each time."""
-    if hasattr(x, "recorder"):
-        return x.recorder.uniform(generator, shape)  # type: ignore[no-any-return]
-    return np.asarray(generator.random(shape, dtype=np.float32))
 
 
 def _dropped(
@@ -28,7 +22,7 @@ def _dropped(
         return x, (lambda dy: dy,)
     if p == 1:
         return x * 0, (lambda dy: dy * 0,)
-    kept = _uniform(generator or default_generator(), x, shape) >= p
+    kept = uniform(generator or default_generator(), shape, x) >= p
     scale = np.multiply(kept, 1 / (1 - p), dtype=x.dtype)
     return x * scale, (lambda dy: dy * scale,)
 

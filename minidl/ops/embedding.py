@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.core.tracing import require
 from minidl.jit import kernel
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array, own_indices, require
+from minidl.ops.inputs import floating, kernel_array, own_indices
 from minidl.shared.numbers import is_integer
 from minidl.tensor import Array, ArrayLike, as_array, op
 

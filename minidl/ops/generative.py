@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.core.tracing import normal
 from minidl.ops.elementwise import Result
 from minidl.ops.inputs import check_reduction, floating, reduced
 from minidl.random import default_generator
@@ -40,13 +41,6 @@ def gaussian_kl(mu: ArrayLike, log_var: ArrayLike, reduction: str = "sum") -> Re
     )
 
 
-def _normal(generator: np.random.Generator, x: Array) -> Array:
-    """A float32 array like x from N(0, 1); in a compiled step, a new one each time."""
-    if hasattr(x, "recorder"):
-        return x.recorder.normal(generator, x.shape)  # type: ignore[no-any-return]
-    return np.asarray(generator.standard_normal(x.shape, dtype=np.float32))
-
-
 @op
 def reparameterise(mu: ArrayLike, log_var: ArrayLike, generator: np.random.Generator | None = None) -> Result:
     """z = μ + σ·ε with ε drawn from N(0, 1), so z is from N(μ, σ²).   dL/dμ = dL/dz,  dL/d(ln σ²) = dL/dz · σ·ε/2
@@ -57,5 +51,5 @@ def reparameterise(mu: ArrayLike, log_var: ArrayLike, generator: np.random.Gener
     ValueError: other shapes.
     """
     m, s = _gaussian(mu, log_var)
-    change = np.exp(0.5 * s) * _normal(generator or default_generator(), m)
+    change = np.exp(0.5 * s) * normal(generator or default_generator(), m.shape, m)
     return m + change, (lambda dy: dy, lambda dy: dy * (0.5 * change))

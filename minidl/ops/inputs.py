@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from minidl.core.tracing import is_traced, like_traced
 from minidl.tensor import FLOATS, Array, ArrayLike, as_array
 
 _FLOAT32, _FLOAT64 = FLOATS
@@ -45,7 +45,7 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
     """
     if x.dtype is dtype and x.flags.carray:
         return x
-    return np.array(x, dtype=dtype, order="C", like=x if hasattr(x, "recorder") else None)
+    return np.array(x, dtype=dtype, order="C", like=like_traced(x))
 
 
 def own_indices(x: Array) -> Array:
@@ -53,15 +53,7 @@ def own_indices(x: Array) -> Array:
     backward pass later, reads memory where it says. What int64 cannot hold becomes the largest it can."""
     if x.dtype == np.uint64:
         x = np.minimum(x, np.iinfo(np.int64).max)
-    return np.array(x, dtype=np.int64, order="C", like=x if hasattr(x, "recorder") else None)
-
-
-def require(holds: Any, expected: str, found: Callable[..., str], *arguments: Any) -> None:
-    """ValueError, `expected` and then what `found(*arguments)` says, unless it holds. In a compiled step: each time."""
-    if hasattr(holds, "recorder"):
-        holds.recorder.require(holds, expected, found, arguments)
-    elif not holds:
-        raise ValueError(f"{expected}, {found(*arguments)}")
+    return np.array(x, dtype=np.int64, order="C", like=like_traced(x))
 
 
 def number(value: Any, name: str) -> Any:
@@ -69,7 +61,7 @@ def number(value: Any, name: str) -> Any:
 
     TypeError for anything else. A number of a compiled step stays as it is.
     """
-    if type(value) in (float, int) or hasattr(value, "recorder"):
+    if type(value) in (float, int) or is_traced(value):
         return value
     array = np.asarray(value)
     if array.ndim or array.dtype.kind not in "biuf":

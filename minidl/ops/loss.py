@@ -9,10 +9,11 @@ import math
 
 import numpy as np
 
+from minidl.core.tracing import require
 from minidl.jit import kernel
 from minidl.ops.counting import empty_divisor, note
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import check_reduction, floating, kernel_array, number, own_indices, reduced, require, weighted
+from minidl.ops.inputs import check_reduction, floating, kernel_array, number, own_indices, reduced, weighted
 from minidl.tensor import Array, ArrayLike, Gradient, as_array, op
 
 # -------------------------------------------------------------------------------- class labels

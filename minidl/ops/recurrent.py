@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.core.tracing import require
 from minidl.ops.dense import dense_backward
 from minidl.ops.elementwise import Result
-from minidl.ops.inputs import floating, kernel_array, own_indices, require
+from minidl.ops.inputs import floating, kernel_array, own_indices
 from minidl.ops.joint import joint
 from minidl.ops.linalg import product
 from minidl.ops.recurrent_kernels import GRU, LSTM, RELU, TANH, recurrent_backward, recurrent_forward

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minidl.core.errstate import quietly
+from minidl.core.tracing import require
 from minidl.ops.inputs import floating
 from minidl.optim.checks import tensors
 from minidl.shared.numbers import is_number
@@ -142,9 +143,10 @@ def _sum(terms: Array) -> Any:
 
 
 def _require_finite(norm: Any, p: float) -> None:
-    """RuntimeError unless it is. In a compiled step: each time."""
+    """RuntimeError unless it is."""
     expected = f"clip_grad_norm_: expected gradients with a finite norm of order {p:g}"
-    if hasattr(norm, "recorder"):
-        norm.recorder.require(norm < math.inf, expected, kind="RuntimeError")
-    elif not norm < math.inf:
-        raise RuntimeError(f"{expected}, found {norm}")
+    require(norm < math.inf, expected, _found, norm, error=RuntimeError)
+
+
+def _found(norm: Any) -> str:
+    return f"found {norm}"

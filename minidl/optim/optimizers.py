@@ -18,6 +18,7 @@ import numpy as np
 
 from minidl.core.errstate import quietly
 from minidl.core.seam import SEAM
+from minidl.core.tracing import is_traced
 from minidl.jit import kernel, prange
 from minidl.ops.inputs import kernel_array
 from minidl.optim.checks import Check, flag, number, pair, tensors
@@ -164,7 +165,7 @@ class Optimizer:
                     raise ValueError(f"{name}: parameter {n}, of shape {p.shape}, has {what} that is read-only")
         on = SEAM.interceptor
         for group in self.param_groups:
-            if type(lr := group["lr"]) is not float and not hasattr(lr, "recorder"):  # set by hand between steps
+            if type(lr := group["lr"]) is not float and not is_traced(lr):  # set by hand between steps
                 group["lr"] = self.options["lr"](type(self).__name__, "lr", lr)
             for p in group["params"]:
                 if p.grad is None:
