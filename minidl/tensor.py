@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, overload
 
 import numpy as np
 
+from minidl.core.arrays import as_array as as_array
+from minidl.core.arrays import may_share, unbroadcast
 from minidl.core.errstate import quietly
+from minidl.core.frames import users_frame
 from minidl.core.grad_mode import PAUSED
 from minidl.core.grad_mode import no_grad as no_grad
 from minidl.core.operators import OPS as OPS
@@ -34,12 +34,10 @@ from minidl.core.operators import Array as Array
 from minidl.core.operators import ArrayLike as ArrayLike
 from minidl.core.operators import Operators, values_of
 from minidl.core.registry import enter
-from minidl.core.seam import SEAM
+from minidl.core.seam import SEAM, announced
 
 Gradient = Callable[[Array], Array]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_INNER = {os.path.join(d, f) for p in ("nn", "ops") for d, _, fs in os.walk(__file__[:-9] + p) for f in fs}
-_INNER |= {__file__, Operators.__add__.__code__.co_filename}
 
 
 class Node:
@@ -50,17 +48,23 @@ class Node:
     def __init__(self, function: Any, args: Any, kwargs: Any, inputs: list[Tensor], gradients: list[Gradient]) -> None:
         self.op, self.inputs, self.gradients = function.__name__, inputs, gradients
         self.function, self.args, self.kwargs = function, args, kwargs or None
-        frame: Any = sys._getframe(2)
-        while frame.f_code.co_filename in _INNER and (caller := frame.f_back):
-            frame = caller  # out of the engine, the layers and the ops, to the user's program
+        frame = users_frame(2)
         self.code, self.at = frame.f_code, frame.f_lasti  # a frame would keep its variables alive
 
     def __reduce__(self) -> Any:
         raise RuntimeError(f"a Tensor computed by {self.op} is not copied or pickled with its graph; detach() it first")
 
 
-# Stands for the record that a backward has used up; so do its copies.
-_FREED: Any = type("_Freed", (), {"op": "freed", "__reduce__": lambda self: "_FREED"})()
+class _Freed:
+    """Stands for the record that a backward has used up; so do its copies."""
+
+    op = "freed"
+
+    def __reduce__(self) -> str:
+        return "_FREED"
+
+
+_FREED: Any = _Freed()
 
 
 class Tensor(Operators):
@@ -86,14 +90,6 @@ class Tensor(Operators):
 
     # ------------------------------------------------------------------------------- as an array
 
-    def numpy(self) -> Array:
-        """The values, not a copy; what is done with them is not recorded."""
-        return self.data
-
-    def item(self) -> Any:
-        """The one value as a Python number. ValueError if there are more."""
-        return self.data.item()
-
     def detach(self) -> Tensor:
         """The same values, cut off from the graph."""
         return Tensor(self.data)
@@ -118,6 +114,8 @@ class Tensor(Operators):
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
         self._retains_grad = self._node is not None
 
+    @quietly
+    @announced
     def backward(self, grad: ArrayLike = None, retain_graph: bool = False) -> None:
         """Add dL/d(leaf) to the `.grad` of every leaf that this tensor L was computed from.
 
@@ -127,15 +125,6 @@ class Tensor(Operators):
         RuntimeError: nothing here requires a gradient, grad is missing, or the graph has been freed.
         ValueError: grad has another shape. Whatever is raised, no `.grad` has changed.
         """
-        on = SEAM.interceptor
-        if on is None:
-            self._backward(grad, retain_graph)
-        else:
-            on.backward(self, functools.partial(self._backward, grad, retain_graph))
-
-    @quietly
-    def _backward(self, grad: ArrayLike, retain_graph: bool) -> None:
-        on = SEAM.interceptor
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not require a gradient, or was computed under no_grad")
         if grad is None:
@@ -145,12 +134,10 @@ class Tensor(Operators):
         dy = as_array(values_of(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
-        uses = _count_uses(self)
+        on = SEAM.interceptor
         gradients = {self: dy if self._node else dy.copy()}  # dL/dt, summed over the uses of t seen so far
         finished: list[tuple[Tensor, Array]] = []
-        ready = [self]  # those whose every use has been seen
-        while ready:
-            tensor = ready.pop()
+        for tensor in backward_order(self):
             dy = gradients.pop(tensor)
             node: Any = tensor._node
             if node is None or tensor._retains_grad:
@@ -158,14 +145,12 @@ class Tensor(Operators):
             for x, gradient in zip(node.inputs, node.gradients, strict=True) if node else ():
                 if on is not None:
                     on.gradient(node.op, x)
-                dx = _fit(gradient(dy), x, dy, node)
+                dx = unbroadcast(gradient(dy), x.data, dy, node)
                 if x in gradients:
                     dx = as_array(gradients[x] + dx)
-                elif x._node is None and (dx is dy or (dx.base is not None and _is_view(dx, dy))):
+                elif x._node is None and may_share(dx, dy):
                     dx = dx.copy()  # leaves own their gradients: two of them never share memory
                 gradients[x] = dx
-                uses[x] -= 1
-                ready.extend(() if uses[x] else (x,))
             if node and not retain_graph:
                 tensor._node = _FREED
         for tensor, dy in finished:
@@ -175,16 +160,12 @@ class Tensor(Operators):
             tensor.grad = dy if tensor.grad is None else as_array(tensor.grad + dy)
 
 
-def as_array(x: ArrayLike, dtype: Any = None) -> Array:
-    """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
-    if type(x) is not np.ndarray:
-        x = np.asarray(x, like=x) if hasattr(x, "__array_function__") else SEAM.array(np.asarray(x, dtype))
-    return x if dtype is None or x.dtype == dtype else x.astype(dtype)  # type: ignore[no-any-return]
+def backward_order(root: Tensor) -> Iterator[Tensor]:
+    """`root` and every tensor below it that needs a gradient, each after all those that were computed from it.
 
-
-def _count_uses(root: Tensor) -> dict[Tensor, int]:
-    """How often each tensor below `root` is an input: so many gradients must arrive before its own is complete."""
-    uses: dict[Tensor, int] = {}
+    RuntimeError, before the first: an earlier backward has freed a part of the graph.
+    """
+    uses: dict[Tensor, int] = {}  # of each tensor as an input: so many gradients arrive before its own is complete
     stack = [root]
     while stack:
         node = stack.pop()._node
@@ -194,37 +175,15 @@ def _count_uses(root: Tensor) -> dict[Tensor, int]:
             uses[x] = uses.get(x, 0) + 1
             if uses[x] == 1:
                 stack.append(x)
-    return uses
-
-
-def _is_view(dx: Array, dy: Array) -> bool:
-    return dx.base is dy or dx.base is dy.base or not dx.flags.writeable  # broadcasting gives read-only views
-
-
-def _fit(dx: Array, x: Tensor, dy: Array, node: Node) -> Array:
-    """`dx` in the shape and dtype of `x`: broadcasting repeats an array, and its transpose is a sum.
-
-    ValueError where it cannot have been repeated so: neither the result nor another input has that length there.
-    """
-    shape, dtype = x.data.shape, x.data.dtype
-    if type(dx) is np.ndarray and dx.shape == shape and dx.dtype is dtype:
-        return dx
-    if dx.shape != shape:
-        extra = dx.ndim - len(shape)
-        repeated = [i for i in range(-dx.ndim, 0) if i < -len(shape) or shape[i] == 1 != dx.shape[i]]
-        known = {(i, n) for s in (dy.shape, *_shapes(node.args)) for i, n in enumerate(s, -len(s))}
-        explained = all(dx.shape[i] == 1 or (i, dx.shape[i]) in known for i in repeated)
-        total = dx.sum(axis=tuple(repeated), keepdims=True, dtype=np.float64)
-        if extra < 0 or not explained or total.shape[extra:] != shape:
-            raise ValueError(f"{node.op}: expected a gradient of its input's shape {shape}, found {dx.shape}")
-        dx = total.reshape(shape)
-    return as_array(dx, dtype)
-
-
-def _shapes(args: Any) -> Iterator[tuple[int, ...]]:
-    for a in args:
-        with suppress(TypeError, ValueError):  # a list of Tensors, or of lists of other lengths
-            yield a.shape if hasattr(a, "shape") else np.shape(a)
+    ready = [root]  # those whose every use has been seen
+    while ready:
+        tensor = ready.pop()
+        inputs = tensor._node.inputs if tensor._node else ()  # now: whoever gets the tensor may free its node
+        yield tensor
+        for x in inputs:
+            uses[x] -= 1
+            if uses[x] == 0:
+                ready.append(x)
 
 
 Function = Callable[..., tuple[Array, tuple[Gradient | None, ...]]]
@@ -244,11 +203,7 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
     backward NumPy neither warns nor raises, whatever `np.seterr` says: infinity and NaN are values like others.
     """
     if function is None:
-        return lambda f: _made(f, lists, replace)
-    return _made(function, lists, replace)
-
-
-def _made(function: Function, lists: tuple[str, ...], replace: bool) -> Callable[..., Tensor]:
+        return functools.partial(op, lists=lists, replace=replace)
     name, run = function.__name__, quietly(function)
     places = {i for i, p in enumerate(inspect.signature(function).parameters) if p in lists} if lists else set()
 

@@ -16,9 +16,12 @@ Nothing is patched, so other threads go on as always, and who looks on needs not
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
 
 
 class Interceptor:
@@ -70,6 +73,19 @@ class _Seam(threading.local):
 
 
 SEAM = _Seam()
+
+
+def announced(backward: Callable[P, None]) -> Callable[P, None]:
+    """The method `backward`, told to the interceptor when it begins."""
+
+    @functools.wraps(backward)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        if SEAM.interceptor is None:
+            backward(*args, **kwargs)
+        else:
+            SEAM.interceptor.backward(args[0], functools.partial(backward, *args, **kwargs))
+
+    return call
 
 
 @contextlib.contextmanager

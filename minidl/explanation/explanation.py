@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl import graph
+from minidl.core.frames import users_frame
 from minidl.explanation.check import differences
 from minidl.explanation.origin import names_given
 from minidl.explanation.page import page
@@ -210,7 +210,7 @@ def explain(
         tensors = graph.tensors(loss)
     except RuntimeError as error:
         raise RuntimeError(f"explain: {error}") from None
-    known = names_given(names, model, sys._getframe(1))
+    known = names_given(names, model, users_frame(0))
     with np.errstate(all="ignore"):
         walk = reverse(loss)
         entries, numbers = record(loss, walk, known)

@@ -7,14 +7,14 @@ changed: no `.grad`, no record.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from minidl import graph
-from minidl.tensor import Array, Tensor, _fit, as_array
+from minidl.core.arrays import unbroadcast
+from minidl.tensor import Array, Tensor, as_array, backward_order
 
 # What goes wrong without … (each really computed, and shown beside the right numbers)
 FAULTS = {
@@ -75,10 +75,7 @@ def reverse(root: Tensor, fault: str | None = None, take: int = -1) -> Walk:
     zero_grad      the leaves still have the gradients of a pass before, this one
     """
     walk = Walk(gradients={root: seed(root)})
-    uses = Counter(x for t in graph.tensors(root) if t._node for x in t._node.inputs)
-    ready, reached = [root], {root}
-    while ready:
-        y = ready.pop(take)
+    for y in _as_reached(root, take) if fault == "order" else backward_order(root):
         node: Any = y._node
         if node is None:
             continue
@@ -86,21 +83,27 @@ def reverse(root: Tensor, fault: str | None = None, take: int = -1) -> Walk:
         walk.order.append(y)
         for slot, (x, gradient) in enumerate(zip(node.inputs, node.gradients, strict=True)):
             raw = gradient(dy)
-            dx = _fit(raw, x, dy, node)
+            dx = unbroadcast(raw, x.data, dy, node)
             flow = Flow(y, x, slot, dx, None if np.shape(raw) == x.shape else np.shape(raw))
             walk.flows.append(flow)
             walk.arrived.setdefault(x, []).append(flow)
             before = walk.gradients.get(x)
             walk.gradients[x] = dx if before is None or fault == "accumulation" else as_array(before + dx)
-            uses[x] -= 1
-            if fault == "order":
-                ready.extend(() if x in reached else (x,))
-                reached.add(x)
-            else:
-                ready.extend(() if uses[x] else (x,))
     if fault == "zero_grad":
         walk.gradients |= {t: as_array(g + g) for t, g in walk.gradients.items() if t._node is None}
     return walk
+
+
+def _as_reached(root: Tensor, take: int) -> Iterator[Tensor]:
+    """The tensors in the order in which a search from `root` reaches them; see `reverse`."""
+    found, reached = [root], {root}
+    while found:
+        y = found.pop(take)
+        yield y
+        for x in y._node.inputs if y._node else ():
+            if x not in reached:
+                reached.add(x)
+                found.append(x)
 
 
 def derivative(y: Tensor, slot: int, limit: int) -> Array | None:
