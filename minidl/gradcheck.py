@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
-# f′(x) ≈ Σ wᵢ (f(x + iε) − f(x − iε)) / ε for i = 1, 2, 3: exact for polynomials up to the sixth degree
-_WEIGHTS = (3 / 4, -3 / 20, 1 / 60)
+_WEIGHTS = (3 / 4, -3 / 20, 1 / 60)  # of the central difference of sixth order
+POINTS = tuple(range(1, len(_WEIGHTS) + 1))  # how many steps to each side of x it looks
 
 
 class GradcheckError(AssertionError):
@@ -144,15 +144,28 @@ def _compare(
 def _differences(x: Array, loss: Callable[[], float], eps: float) -> Iterator[tuple[tuple[int, ...], float]]:
     """(index, dL/dx[index]) for every element, by moving it there and back."""
     for index in np.ndindex(x.shape):
-        value, slope = x[index], 0.0
-        step = eps * max(1.0, abs(float(value))) if np.isfinite(value) else eps
-        for i, weight in enumerate(_WEIGHTS, 1):
+        value = x[index]
+        step = step_at(float(value), eps)
+        losses = []
+        for i in (*POINTS, *(-i for i in POINTS)):
             x[index] = value + i * step
-            above = loss()
-            x[index] = value - i * step
-            slope += weight * (above - loss()) / step
+            losses.append(loss())
         x[index] = value
-        yield index, slope
+        yield index, central_difference(losses[: len(POINTS)], losses[len(POINTS) :], step)
+
+
+def step_at(x: float, eps: float) -> float:
+    """The step h with which finite differences are taken at x: eps, and of a large x that share."""
+    return eps * max(1.0, abs(x)) if np.isfinite(x) else eps
+
+
+def central_difference(above: Sequence[float], below: Sequence[float], step: float) -> float:
+    """f′(x) ≈ Σ wᵢ (f(x + ih) − f(x − ih)) / h for i = 1, 2, 3: exact for polynomials up to the sixth degree.
+
+    above, below   f(x + ih) and f(x − ih), for each i of POINTS
+    step           h
+    """
+    return sum(w * (a - b) for w, a, b in zip(_WEIGHTS, above, below, strict=True)) / step
 
 
 def _same(a: float, b: float) -> bool:

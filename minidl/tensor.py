@@ -24,7 +24,7 @@ from typing import Any, overload
 import numpy as np
 
 from minidl.core.arrays import as_array as as_array
-from minidl.core.arrays import may_share, unbroadcast
+from minidl.core.arrays import is_view, unbroadcast
 from minidl.core.errstate import quietly
 from minidl.core.frames import users_frame
 from minidl.core.grad_mode import PAUSED
@@ -37,6 +37,7 @@ from minidl.core.registry import enter
 from minidl.core.seam import SEAM, announced
 
 Gradient = Callable[[Array], Array]
+_LISTS = (list, tuple)  # as a name: `list | tuple` would be made anew for each argument
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -148,7 +149,7 @@ class Tensor(Operators):
                 dx = unbroadcast(gradient(dy), x.data, dy, node)
                 if x in gradients:
                     dx = as_array(gradients[x] + dx)
-                elif x._node is None and may_share(dx, dy):
+                elif x._node is None and (dx is dy or (dx.base is not None and is_view(dx, dy))):
                     dx = dx.copy()  # leaves own their gradients: two of them never share memory
                 gradients[x] = dx
             if node and not retain_graph:
@@ -181,8 +182,8 @@ def backward_order(root: Tensor) -> Iterator[Tensor]:
         inputs = tensor._node.inputs if tensor._node else ()  # now: whoever gets the tensor may free its node
         yield tensor
         for x in inputs:
-            uses[x] -= 1
-            if uses[x] == 0:
+            left = uses[x] = uses[x] - 1
+            if left == 0:
                 ready.append(x)
 
 
@@ -216,7 +217,7 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
         inputs: list[Any] = []
         arrays, needed, known = [], [], []
         for i, a in enumerate(args):
-            if isinstance(a, list | tuple) and any(isinstance(x, Tensor) for x in a):
+            if isinstance(a, _LISTS) and any(isinstance(x, Tensor) for x in a):
                 if i not in places:
                     found = f"found a {type(a).__name__} of them; take one, or stack() them"
                     raise TypeError(f"{name}: expected a Tensor for input {i}, {found}")

@@ -46,9 +46,6 @@ def _shapes(args: Any) -> Iterator[tuple[int, ...]]:
             yield a.shape if hasattr(a, "shape") else np.shape(a)
 
 
-def may_share(dx: Array, dy: Array) -> bool:
-    """Is dx, made of dy, dy itself or a view, of it or of something else that is not to be written to?"""
-    if dx is dy:
-        return True
-    # broadcasting gives read-only views
-    return dx.base is not None and (dx.base is dy or dx.base is dy.base or not dx.flags.writeable)
+def is_view(dx: Array, dy: Array) -> bool:
+    """Is dx, which is no array of its own, a view of dy, or of something that is not to be written to?"""
+    return dx.base is dy or dx.base is dy.base or not dx.flags.writeable  # broadcasting gives read-only views

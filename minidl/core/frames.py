@@ -11,18 +11,8 @@ import numpy as np
 _LIBRARIES = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), np.__file__))
 
 
-class _IsInside(dict[str, bool]):
-    """File → is it one of minidl's or NumPy's? Looked at once: recording asks for each op.
-
-    minidl's `example.py` is none of them: it is shown as a user's program would be.
-    """
-
-    def __missing__(self, file: str) -> bool:
-        inside = self[file] = file.startswith(_LIBRARIES) and os.path.basename(file) != "example.py"
-        return inside
-
-
-_IS_INSIDE = _IsInside()
+_INSIDE: set[str] = set()  # files that were looked at before: recording asks for each op
+_OUTSIDE: set[str] = set()
 
 
 def users_frame(depth: int = 1) -> FrameType:
@@ -31,6 +21,14 @@ def users_frame(depth: int = 1) -> FrameType:
     depth   how many frames to leave out at first: 1 is the caller's caller
     """
     frame = sys._getframe(depth + 1)
-    while _IS_INSIDE[frame.f_code.co_filename] and (caller := frame.f_back):
-        frame = caller
+    while (file := frame.f_code.co_filename) not in _OUTSIDE and (caller := frame.f_back):
+        if file in _INSIDE or _is_inside(file):
+            frame = caller
     return frame
+
+
+def _is_inside(file: str) -> bool:
+    """Is this one of minidl's or NumPy's files? minidl's `example.py` is shown as a user's program would be."""
+    inside = file.startswith(_LIBRARIES) and os.path.basename(file) != "example.py"
+    (_INSIDE if inside else _OUTSIDE).add(file)
+    return inside

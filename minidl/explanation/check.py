@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from minidl import graph
+from minidl.gradcheck import POINTS, central_difference, step_at
 from minidl.random import default_generator
 from minidl.tensor import Array, Tensor
 
 ALL = 64  # a tensor of at most so many elements is checked in each of them
 SAMPLE = 12  # of a larger one, so many
 STEP = 1e-5
-WEIGHTS = (3 / 4, -3 / 20, 1 / 60)  # f′ ≈ Σ wᵢ (f(x + ih) − f(x − ih)) / h, exact up to the sixth degree
 RELATIVE = {4: 1e-4, 8: 1e-6}  # of the largest difference, by the size of the gradient's numbers
 ABSOLUTE = {4: 1e-5, 8: 1e-9}  # of the largest gradient that arrives at a result, from which this one was computed
 
@@ -156,7 +156,7 @@ class _Replay:
         Where the function is smooth, the slopes to both sides differ in proportion to the distance looked at.
         """
         value = float(base.reshape(-1)[position])
-        step = STEP * max(1.0, abs(value)) if np.isfinite(value) else STEP
+        step = step_at(value, STEP)
 
         def loss(i: int) -> float:
             moved = base.copy()
@@ -166,9 +166,9 @@ class _Replay:
                 changed[y] = self.calls[y](changed)
             return float(np.asarray(changed[self.root]).reshape(()))
 
-        above, below = ([loss(sign * i) for i in (1, 2, 3)] for sign in (1, -1))
+        above, below = ([loss(sign * i) for i in POINTS] for sign in (1, -1))
         centre = float(self.values[self.root].reshape(()))
-        slope = sum(w * (a - b) for w, a, b in zip(WEIGHTS, above, below, strict=True)) / step
+        slope = central_difference(above, below, step)
         bends = [(a + b - 2 * centre) / i for i, (a, b) in enumerate(zip(above, below, strict=True), 1)]
         sharp = any(abs(bends[i] - (i + 1) * bends[0]) > 0.1 * abs(bends[i]) for i in (1, 2))
         return slope, (centre - below[2]) / (3 * step), (above[2] - centre) / (3 * step), sharp
