@@ -43,7 +43,7 @@ def test_every_kernel_that_ops_call_has_a_case():
     layers = ("conv_kernels", "pool", "norm", "recurrent_kernels", "embedding", "augment_kernels")
     untimed |= {n for n, k in KERNELS.items() if k.__module__.split(".")[-1] in layers}
     own = {n for n, k in KERNELS.items() if not k.py_func.__module__.startswith("minidl.bench")}
-    assert own - inner - untimed == set(CASES)
+    assert own - inner - untimed == set(CASES) - {"conv2d_forward"}  # here too, for its naive variant
 
 
 @every_case

@@ -8,6 +8,8 @@ import pytest
 import minidl
 from minidl import Tensor, nn, ops
 from minidl.jit import interpreted
+from minidl.ops.conv_kernels import conv2d_forward
+from minidl.ops.conv_naive import seven_loops
 
 try:
     import torch
@@ -54,6 +56,20 @@ def agree(ours, theirs, *inputs):
         for found, right in zip(results(ours, *given, grad=grad), expected, strict=True):
             assert found.shape == right.shape
             np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("geometry", [((1, 1), (1, 1), (0, 0)), ((2, 3), (1, 1), (1, 2)), ((1, 2), (2, 1), (2, 0))])
+def test_the_naive_convolution_is_the_fast_one(geometry, groups, dtype):
+    stride, dilation, padding = geometry
+    x, w, b = arrays((2, 4, 6, 7), (8, 4 // groups, 2, 3), (8,), dtype=dtype)
+    expected = ops.conv2d(x, w, b, stride, padding, dilation, groups).data
+    y = np.full(expected.shape, np.nan, dtype)
+    seven_loops(x, w, b, np.array([*stride, *dilation, *padding, groups]), y)
+    np.testing.assert_allclose(y, expected, rtol=1e-4 if dtype == "float32" else 1e-12, atol=64 * np.finfo(dtype).eps)
+    with conv2d_forward.replaced_by(seven_loops):
+        np.testing.assert_array_equal(ops.conv2d(x, w, b, stride, padding, dilation, groups).data, y)
 
 
 KERNELS = ((3, 3), (1, 1), (2, 3), (1, 4))

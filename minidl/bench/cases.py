@@ -334,4 +334,4 @@ case(
     numpy=lambda rows, indices, out: (rows[indices],), torch=lambda torch, rows, indices, out: (rows[indices],),
 )  # fmt: skip
 
-from minidl.bench import cases_attention  # noqa: E402, F401 (enters its cases)
+from minidl.bench import cases_attention, cases_conv  # noqa: E402, F401 (enters its cases)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +38,8 @@ class Kernel:
     """A loop and its compiled builds. Call it as the function it was made from.
 
     `py_func` is the plain Python function. `parallel` is None, or tells from the arguments of a call
-    whether threads would pay. `fma`: may a·b + c be rounded once, as a fused multiply-add? `emitted`: the
-    module with the Numba intrinsic of this name that stands for this kernel where other kernels call it.
+    whether threads would pay. `fma`: may a·b + c be rounded once, as a fused multiply-add? `emitted` returns
+    the Numba intrinsic that stands for this kernel where other kernels call it, or None.
     `linked`: other kernels call its one machine code, and do not compile it in.
     """
 
@@ -49,7 +48,7 @@ class Kernel:
         py_func: Callable[..., Any],
         parallel: Callable[..., bool] | None = None,
         fma: bool = False,
-        emitted: str | None = None,
+        emitted: Callable[[], Any] | None = None,
         linked: bool = False,
         updates: Iterable[str] = (),
     ) -> None:
@@ -152,7 +151,7 @@ def kernel(
     *,
     parallel: Callable[..., bool] | None = None,
     fma: bool = False,
-    emitted: str | None = None,
+    emitted: Callable[[], Any] | None = None,
     linked: bool = False,
     updates: Iterable[str] = (),
     replace: bool = False,
@@ -162,7 +161,7 @@ def kernel(
     *,
     parallel: Callable[..., bool] | None = None,
     fma: bool = False,
-    emitted: str | None = None,
+    emitted: Callable[[], Any] | None = None,
     linked: bool = False,
     updates: Iterable[str] = (),
     replace: bool = False,
@@ -172,8 +171,8 @@ def kernel(
     parallel   a predicate over the call's arguments that says when threads pay (see the top of the file)
     fma        let a·b + c be one fused multiply-add. There is no other fast-math: sums keep the source's
                order and NaN its meaning, so that all builds agree; write a sum so that it fuses one way only
-    emitted    a module whose intrinsic of the same name replaces this loop inside compiled kernels, if its
-               `vector_bytes()` says that it can on this processor; the loop stays its definition
+    emitted    a function that returns the Numba intrinsic to replace this loop inside compiled kernels, or None
+               where this processor has none; called when such a kernel is compiled. The loop stays its definition
     linked     compile this once, and let the kernels that call it jump there: for loops that are long to compile
                and long to run
     updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
@@ -237,7 +236,7 @@ def _called(made: Kernel) -> Any:
     from minidl.jit import linking
 
     if made.emitted is not None and not numba.config.BOUNDSCHECK:
-        module = importlib.import_module(made.emitted)
-        if module.vector_bytes():
-            return getattr(module, made.__name__)
+        intrinsic = made.emitted()
+        if intrinsic is not None:
+            return intrinsic
     return linking.jump(made) if made.linked else made.serial

@@ -11,6 +11,8 @@ A stride costs nothing, since in its phase it is a stride of 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.jit import kernel, prange
@@ -18,18 +20,19 @@ from minidl.ops.linalg import TERMS, WIDTH, aligned, matmul_rows, worth_threads
 from minidl.ops.sums import LANES, centred_sums, lane_sum
 from minidl.tensor import Array
 
-# geometry: int64 (stride_h, stride_w, dilation_h, dilation_w, top, left, groups): what all three kernels take
+# geometry: int64 (7), what all three kernels take; these are the places in it
+STRIDE_H, STRIDE_W, DILATION_H, DILATION_W, TOP, LEFT, GROUPS = range(7)
 
 
-def _worth(x: Array, w: Array, y: Array) -> bool:
+def _worth(w: Array, y: Array) -> bool:
     return worth_threads(y.size * w.shape[1] * w.shape[2] * w.shape[3])
 
 
 @kernel
 def plane_shape(w: Array, y: Array, geometry: Array) -> tuple[int, int]:
     """(rows, columns) of one phase of the padded plane: as much of the input as y looks at."""
-    down = (w.shape[2] - 1) * geometry[2] // geometry[0]
-    right = (w.shape[3] - 1) * geometry[3] // geometry[1]
+    down = (w.shape[2] - 1) * geometry[DILATION_H] // geometry[STRIDE_H]
+    right = (w.shape[3] - 1) * geometry[DILATION_W] // geometry[STRIDE_W]
     return y.shape[2] + down, y.shape[3] + right
 
 
@@ -43,10 +46,10 @@ def tap_places(w: Array, channels: int, high: int, wide: int, geometry: Array) -
     for c in range(w.shape[1]):
         for u in range(w.shape[2]):
             for v in range(w.shape[3]):
-                down, right = u * geometry[2], v * geometry[3]
-                phase = down % geometry[0] * geometry[1] + right % geometry[1]
+                down, right = u * geometry[DILATION_H], v * geometry[DILATION_W]
+                phase = down % geometry[STRIDE_H] * geometry[STRIDE_W] + right % geometry[STRIDE_W]
                 plane = (phase * channels + c) * high * wide
-                found[c, u * w.shape[3] + v] = plane + down // geometry[0] * wide + right // geometry[1]
+                found[c, u * w.shape[3] + v] = plane + down // geometry[STRIDE_H] * wide + right // geometry[STRIDE_W]
     return found
 
 
@@ -64,41 +67,48 @@ def phase_part(phase: int, stride: int, padding: int, size: int, length: int) ->
 @kernel
 def fill_planes(x: Array, planes: Array, high: int, wide: int, geometry: Array) -> None:
     """Copy an image (C, H, W) into the planes of its phases; what is padding stays as it is, 0."""
-    for down in range(geometry[0]):
-        row, last_row, i = phase_part(down, geometry[0], geometry[4], x.shape[1], high)
-        for across in range(geometry[1]):
-            first, end, j = phase_part(across, geometry[1], geometry[5], x.shape[2], wide)
+    for down in range(geometry[STRIDE_H]):
+        row, last_row, i = phase_part(down, geometry[STRIDE_H], geometry[TOP], x.shape[1], high)
+        for across in range(geometry[STRIDE_W]):
+            first, end, j = phase_part(across, geometry[STRIDE_W], geometry[LEFT], x.shape[2], wide)
             for c in range(x.shape[0]):
-                plane = ((down * geometry[1] + across) * x.shape[0] + c) * high
+                plane = ((down * geometry[STRIDE_W] + across) * x.shape[0] + c) * high
                 for r in range(row, last_row):
                     target = planes[(plane + r) * wide + first : (plane + r) * wide + end]
-                    source = x[c, i + (r - row) * geometry[0], j:]
-                    if geometry[1] == 1:
+                    source = x[c, i + (r - row) * geometry[STRIDE_H], j:]
+                    if geometry[STRIDE_W] == 1:
                         for q in range(target.size):
                             target[q] = source[q]
                     else:
                         for q in range(target.size):
-                            target[q] = source[q * geometry[1]]
+                            target[q] = source[q * geometry[STRIDE_W]]
 
 
 @kernel
 def empty_planes(planes: Array, high: int, wide: int, geometry: Array, x: Array) -> None:
     """The reverse of `fill_planes`: the image (C, H, W) from the planes, 0 where they do not reach."""
     x[:] = 0
-    for down in range(geometry[0]):
-        row, last_row, i = phase_part(down, geometry[0], geometry[4], x.shape[1], high)
-        for across in range(geometry[1]):
-            first, end, j = phase_part(across, geometry[1], geometry[5], x.shape[2], wide)
+    for down in range(geometry[STRIDE_H]):
+        row, last_row, i = phase_part(down, geometry[STRIDE_H], geometry[TOP], x.shape[1], high)
+        for across in range(geometry[STRIDE_W]):
+            first, end, j = phase_part(across, geometry[STRIDE_W], geometry[LEFT], x.shape[2], wide)
             for c in range(x.shape[0]):
-                plane = ((down * geometry[1] + across) * x.shape[0] + c) * high
+                plane = ((down * geometry[STRIDE_W] + across) * x.shape[0] + c) * high
                 for r in range(row, last_row):
                     source = planes[(plane + r) * wide + first : (plane + r) * wide + end]
-                    target = x[c, i + (r - row) * geometry[0], j:]
+                    target = x[c, i + (r - row) * geometry[STRIDE_H], j:]
                     for q in range(source.size):
-                        target[q * geometry[1]] = source[q]
+                        target[q * geometry[STRIDE_W]] = source[q]
 
 
-@kernel(fma=True, emitted="minidl.ops.tile")
+def _emitted_taps() -> Any:
+    """The intrinsic for this processor, or None."""
+    from minidl.ops import tile, vectors
+
+    return tile.matmul_taps if vectors.vector_bytes() else None
+
+
+@kernel(fma=True, emitted=_emitted_taps)
 def matmul_taps(
     a: Array, a_at: int, a_row: int, b: Array, b_at: int, places: Array,
     c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
@@ -120,7 +130,14 @@ def matmul_taps(
             c_i[j] = c_i[j] + sums[j] if accumulate else sums[j]
 
 
-@kernel(fma=True, emitted="minidl.ops.tile")
+def _emitted_products() -> Any:
+    """The intrinsic for this processor, or None."""
+    from minidl.ops import tile, vectors
+
+    return tile.lane_products if vectors.vector_bytes() else None
+
+
+@kernel(fma=True, emitted=_emitted_products)
 def lane_products(
     a: Array, a_at: int, a_row: int, a_next: int, b: Array, b_at: int, places: Array, b_next: int,
     sums: Array, row: int, images: int, steps: int, rows: int, columns: int,
@@ -144,7 +161,7 @@ def lane_products(
 @kernel(linked=True)
 def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: int, y: Array) -> None:
     """`conv2d_forward` of images `first` to `last`."""
-    channels, groups = x.shape[1], geometry[6]
+    channels, groups = x.shape[1], geometry[GROUPS]
     outputs, inside = w.shape[0] // groups, w.shape[1]
     terms = inside * w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, y, geometry)
@@ -152,7 +169,10 @@ def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: in
     width = 192 // y.itemsize  # what one tile covers
     length = (y.shape[2] - 1) * wide + y.shape[3]
     w_flat = w.reshape(-1)
-    planes, out = aligned(geometry[0] * geometry[1] * channels * high * wide, x), aligned(w.shape[0] * length, x)
+    planes, out = (
+        aligned(geometry[STRIDE_H] * geometry[STRIDE_W] * channels * high * wide, x),
+        aligned(w.shape[0] * length, x),
+    )
     planes[:] = 0
     for n in range(first, last):
         fill_planes(x[n], planes, high, wide, geometry)
@@ -171,7 +191,7 @@ def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: in
                     target[j] = source[j] + b[o]
 
 
-@kernel(parallel=lambda x, w, b, geometry, y: _worth(x, w, y))
+@kernel(parallel=lambda x, w, b, geometry, y: _worth(w, y))
 def conv2d_forward(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> None:
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v] · x[n, c, i·s + u·d − p, j·s + v·d − p] over c, u, v, in o's group.
 
@@ -196,14 +216,14 @@ def spread_rows(dy: Array, first: int, count: int, apart: Array, row: int, wide:
 @kernel(linked=True)
 def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, dx: Array) -> None:
     """`conv2d_dx` of images `first` to `last`."""
-    channels, groups = dx.shape[1], geometry[6]
+    channels, groups = dx.shape[1], geometry[GROUPS]
     outputs, inside, area = w.shape[0] // groups, w.shape[1], w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, dy, geometry)
     taps = tap_places(w, channels, high, wide, geometry)[0]
     width = WIDTH // dy.itemsize
     length = (dy.shape[2] - 1) * wide + dy.shape[3]
     w_flat = w.reshape(-1)
-    planes = aligned(geometry[0] * geometry[1] * channels * high * wide, dy)
+    planes = aligned(geometry[STRIDE_H] * geometry[STRIDE_W] * channels * high * wide, dy)
     apart = aligned(w.shape[0] * length, dy)  # dy in rows of `wide`, 0 between them
     apart[:] = 0
     for n in range(first, last):
@@ -231,7 +251,7 @@ def settle_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
         total += value - value
     if total == 0:
         return
-    outputs, inside = w.shape[0] // geometry[6], w.shape[1]
+    outputs, inside = w.shape[0] // geometry[GROUPS], w.shape[1]
     for n in range(dx.shape[0]):
         for c in range(dx.shape[1]):
             for row in range(dx.shape[2]):
@@ -240,19 +260,21 @@ def settle_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
                         continue
                     total = np.float64(0)
                     for u in range(w.shape[2]):
-                        i = row + geometry[4] - u * geometry[2]
-                        if i < 0 or i % geometry[0] or i // geometry[0] >= dy.shape[2]:
+                        i = row + geometry[TOP] - u * geometry[DILATION_H]
+                        if i < 0 or i % geometry[STRIDE_H] or i // geometry[STRIDE_H] >= dy.shape[2]:
                             continue
                         for v in range(w.shape[3]):
-                            j = column + geometry[5] - v * geometry[3]
-                            if j < 0 or j % geometry[1] or j // geometry[1] >= dy.shape[3]:
+                            j = column + geometry[LEFT] - v * geometry[DILATION_W]
+                            if j < 0 or j % geometry[STRIDE_W] or j // geometry[STRIDE_W] >= dy.shape[3]:
                                 continue
                             for o in range(c // inside * outputs, (c // inside + 1) * outputs):
-                                total += w[o, c % inside, u, v] * dy[n, o, i // geometry[0], j // geometry[1]]
+                                total += (
+                                    w[o, c % inside, u, v] * dy[n, o, i // geometry[STRIDE_H], j // geometry[STRIDE_W]]
+                                )
                     dx[n, c, row, column] = total
 
 
-@kernel(parallel=lambda dy, w, geometry, dx: _worth(dx, w, dy))
+@kernel(parallel=lambda dy, w, geometry, dx: _worth(w, dy))
 def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
     """dx[n, c, i·s + u·d − p, j·s + v·d − p] = Σ w[o, c, u, v] · dy[n, o, i, j] over o and all (i, j, u, v) there."""
     parts = min(dx.shape[0], 64)
@@ -262,7 +284,7 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
     settle_dx(dy, w, geometry, dx)
 
 
-@kernel(parallel=lambda dy, turned, zeros, back, w, geometry, dx: _worth(dx, w, dy))
+@kernel(parallel=lambda dy, turned, zeros, back, w, geometry, dx: _worth(w, dy))
 def conv2d_dx_turned(
     dy: Array, turned: Array, zeros: Array, back: Array, w: Array, geometry: Array, dx: Array
 ) -> None:  # fmt: skip
@@ -277,13 +299,13 @@ def conv2d_dx_turned(
 @kernel(linked=True)
 def convolve_images(dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array) -> None:
     """dw of images `first` to `last`, flat and in float64, as `sums`; of dw itself only the shape is used."""
-    channels, groups, lanes = x.shape[1], geometry[6], 64 // dy.itemsize
+    channels, groups, lanes = x.shape[1], geometry[GROUPS], 64 // dy.itemsize
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]
     high, wide = plane_shape(dw, dy, geometry)
     taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
     steps = ((dy.shape[2] - 1) * wide + dy.shape[3] + lanes - 1) // lanes
-    row, plane = steps * lanes, geometry[0] * geometry[1] * channels * high * wide
+    row, plane = steps * lanes, geometry[STRIDE_H] * geometry[STRIDE_W] * channels * high * wide
     together = max(1, 64 // steps)  # small images, whose products one run of `lane_products` adds up
     batch = max(1, 512 // (together * steps)) * together  # images after which sums go on in float64
     most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
@@ -336,7 +358,7 @@ def add_parts(sums: Array, total: Array) -> None:
 @kernel(linked=True)
 def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
     """What is NaN in dw as the plain sum over what its tap met: the long rows also hold 0 times other numbers."""
-    outputs = dw.shape[0] // geometry[6]
+    outputs = dw.shape[0] // geometry[GROUPS]
     for o in range(dw.shape[0]):
         for c in range(dw.shape[1]):
             channel = o // outputs * dw.shape[1] + c
@@ -347,11 +369,11 @@ def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
                     total = np.float64(0)
                     for n in range(x.shape[0]):
                         for i in range(dy.shape[2]):
-                            row = i * geometry[0] + u * geometry[2] - geometry[4]
+                            row = i * geometry[STRIDE_H] + u * geometry[DILATION_H] - geometry[TOP]
                             if row < 0 or row >= x.shape[2]:
                                 continue
                             for j in range(dy.shape[3]):
-                                column = j * geometry[1] + v * geometry[3] - geometry[5]
+                                column = j * geometry[STRIDE_W] + v * geometry[DILATION_W] - geometry[LEFT]
                                 if column >= 0 and column < x.shape[3]:
                                     total += dy[n, o, i, j] * x[n, channel, row, column]
                         if total != total:  # and stays so
@@ -359,7 +381,7 @@ def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
                     dw[o, c, u, v] = total
 
 
-@kernel(parallel=lambda dy, x, geometry, dw, db: _worth(x, dw, dy))
+@kernel(parallel=lambda dy, x, geometry, dw, db: _worth(dw, dy))
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
     """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
 

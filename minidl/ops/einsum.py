@@ -37,10 +37,10 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
     for i in range(len(tensors)):
         later = set(output).union(*terms[i + 1 :])
         if i == 0:
-            y, indices = _reduce(y, indices, sizes, later)
+            y, indices = _reduce(y, indices, later)
         else:
-            x, term = _reduce(tensors[i], terms[i], sizes, later | set(indices))
-            y, indices = _multiply(y, indices, x, term, later, sizes)
+            x, term = _reduce(tensors[i], terms[i], later | set(indices))
+            y, indices = _multiply(y, indices, x, term, later)
     if indices != output:
         y = transpose(y, [indices.index(c) for c in output])
     return y
@@ -70,7 +70,7 @@ def _parse(subscripts: str, tensors: list[Tensor]) -> tuple[list[str], str]:
     return parsed, output
 
 
-def _reduce(x: Tensor, term: str, sizes: dict[str, int], wanted: set[str]) -> tuple[Tensor, str]:
+def _reduce(x: Tensor, term: str, wanted: set[str]) -> tuple[Tensor, str]:
     """x with its diagonals taken and with the indices summed away that nobody else wants."""
     for index in [c for c in dict.fromkeys(term) if term.count(c) > 1]:
         while term.count(index) > 1:
@@ -87,7 +87,7 @@ def _reduce(x: Tensor, term: str, sizes: dict[str, int], wanted: set[str]) -> tu
     return x, term
 
 
-def _multiply(x: Tensor, a: str, y: Tensor, b: str, later: set[str], sizes: dict[str, int]) -> tuple[Tensor, str]:
+def _multiply(x: Tensor, a: str, y: Tensor, b: str, later: set[str]) -> tuple[Tensor, str]:
     """The product of two, summed over the indices that both have and nobody wants later."""
     # An index of size 1 here and more there broadcasts: matmul does that for batch axes, else it goes away.
     for index in [c for c in a if c in b and x.shape[a.index(c)] != y.shape[b.index(c)]]:
@@ -95,8 +95,8 @@ def _multiply(x: Tensor, a: str, y: Tensor, b: str, later: set[str], sizes: dict
             x, a = sum_over(x, a.index(index)), a.replace(index, "")
         else:
             y, b = sum_over(y, b.index(index)), b.replace(index, "")
-    x, a = _reduce(x, a, sizes, later | set(b))
-    y, b = _reduce(y, b, sizes, later | set(a))
+    x, a = _reduce(x, a, later | set(b))
+    y, b = _reduce(y, b, later | set(a))
     batch = [c for c in a if c in b and c in later]
     inner = [c for c in a if c in b and c not in later]
     rows = [c for c in a if c not in b]

@@ -32,7 +32,7 @@ def embedding_backward(dy: Array, indices: Array, padding: int, dw: Array) -> No
                 target[j] += source[j]
 
 
-def _outside(indices: Array, count: int) -> str:
+def _outside(indices: Array) -> str:
     return f"found {indices.min()} to {indices.max()}"
 
 
@@ -53,7 +53,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, padding_idx: int | None = N
         raise ValueError(f"expected padding_idx within {w.shape[0]} rows, found {padding_idx}")
     chosen = own_indices(chosen)
     inside = ((chosen >= 0) & (chosen < w.shape[0])).all()
-    require(inside, f"expected indices from 0 to {w.shape[0] - 1}", _outside, chosen, w.shape[0])
+    require(inside, f"expected indices from 0 to {w.shape[0] - 1}", _outside, chosen)
     flat = np.reshape(chosen, -1)
     w = kernel_array(w, w.dtype)
     y = np.empty((flat.size, w.shape[1]), w.dtype, like=w)

@@ -22,7 +22,14 @@ ROWS, TERMS = 24, 160
 WIDTH = 256  # bytes of a row of C that a panel covers: 64 columns in float32, 32 in float64
 
 
-@kernel(fma=True, emitted="minidl.ops.tile")
+def _emitted_tile() -> Any:
+    """The intrinsic for this processor, or None."""
+    from minidl.ops import tile, vectors
+
+    return tile.matmul_tile if vectors.vector_bytes() else None
+
+
+@kernel(fma=True, emitted=_emitted_tile)
 def matmul_tile(
     a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int, kept: Array, keep: bool,
     c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,

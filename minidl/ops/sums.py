@@ -27,7 +27,14 @@ def lane_sum(x: Array) -> Any:
     return (x[0] + x[2]) + (x[1] + x[3])
 
 
-@kernel(fma=True, emitted="minidl.ops.vectors")
+def _emitted_sums() -> Any:
+    """The intrinsic for this processor, or None."""
+    from minidl.ops import vectors
+
+    return vectors.lane_sums if vectors.vector_bytes() else None
+
+
+@kernel(fma=True, emitted=_emitted_sums)
 def lane_sums(a: Array, b: Array, first: int, steps: int, a_centre: Any, b_centre: Any, lanes: Array) -> None:
     """lanes[j] = Σₖ (a − a_centre), lanes[16 + j] = Σₖ (a − a_centre)·(b − b_centre) of elements first + 16k + j.
 
