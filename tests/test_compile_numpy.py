@@ -121,7 +121,7 @@ def test_the_table_compiled():
         (lambda x: np.empty_like(x) + 1, CompileError, "before anything was written"),
         (lambda x: x.__setitem__(0, 1), CompileError, "changes x in place"),
         (lambda x: _filled(np.zeros_like(x)).__setitem__(0, np.ones(3)), ValueError, "broadcast"),
-        (lambda x: x[:0].max(), ValueError, "at least one element"),
+        (lambda x: x[:0].max(), ValueError, "zero-size array to reduction operation maximum"),  # as NumPy says it
         (lambda x: x.view(np.int64), CompileError, "needs the value"),
     ],
 )

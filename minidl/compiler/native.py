@@ -30,14 +30,17 @@ _KEEPING = locks.lock()
 def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Signature]] | None = None) -> Any:
     """The one function that the text defines, compiled or, where Numba is disabled, as Python.
 
+    The kernels that it calls are the builds that the eager path calls.
+
     built   other functions that were built here, with the signatures under which the text calls them
     """
     others, scope = built or {}, dict[str, Any](np=np)
     name = text[4 : text.index("(")]
     scope.update(numpy_loops.scope_of(text, python=interpreted()))
+    found = [(n, k.threaded if may and threads else k.serial, signature) for n, (k, may, signature) in calls.items()]
+    found += [(n, *other) for n, other in others.items()]
     if interpreted():
-        scope.update((called, kernel.py_func) for called, (kernel, _, _) in calls.items())
-        scope.update((called, function) for called, (function, _) in others.items())
+        scope.update((called, function) for called, function, _ in found)
         scope["flat"] = lambda array, size, dtype: array
         exec(compile(text, f"<minidl {name}>", "exec"), scope)
         return quietly(scope[name])
@@ -49,8 +52,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
 
     scope["flat"] = intrinsics.flat
     symbols = []
-    found = [(n, k.threaded if may and threads else k.serial, signature) for n, (k, may, signature) in calls.items()]
-    for called, dispatcher, signature in (*found, *((n, *other) for n, other in others.items())):
+    for called, dispatcher, signature in found:
         compiled = overload(dispatcher, intrinsics.types_of(signature))
         symbols.append(compiled.fndesc.llvm_func_name)
         scope[called] = intrinsics.linked(compiled)
