@@ -141,7 +141,7 @@ class Lower:
             if not isinstance(o, Traced):
                 texts.append(literal(o, kind))
             elif o.dtype != kind or o.memory.number:
-                texts.append(cast(text, kind))
+                texts.append(cast(text, kind, o.dtype))
             else:
                 texts.append(text)
         function = node.function
@@ -150,7 +150,7 @@ class Lower:
             if whole:
                 return whole
         if function == "write" or function.startswith("full"):
-            return cast(texts[0], result.dtype) if loop[0] != result.dtype else texts[0]
+            return cast(texts[0], result.dtype, loop[0]) if loop[0] != result.dtype else texts[0]
         if node.options.get("numpy"):
             return f"{name_of(function, loop[0])}({', '.join(texts)})"
         if function in SYMBOLS:
@@ -164,7 +164,7 @@ class Lower:
         exact = function in _EXACT
         if result.dtype == BOOL or (exact and loop[-1].kind == "f" and loop[-1] == result.dtype):
             return text
-        return cast(text, result.dtype)
+        return cast(text, result.dtype, loop[-1])
 
     # --------------------------------------------------------------------------- other computations
 
@@ -216,7 +216,7 @@ class Lower:
             offset, strides = layout(values)
             steps = spread(strides, values.shape, shape)
             value = self.plan.scalar(values.memory) or f"{values.memory.name}[{place(offset, steps)}]"
-            value = cast(value, x.dtype) if values.dtype != x.dtype else value
+            value = cast(value, x.dtype, values.dtype) if values.dtype != x.dtype else value
         where = self.index(at)
         if isinstance(at, Traced) and at.ndim and not self.plan.scalar(at.memory):
             offset, strides = layout(at)

@@ -22,8 +22,15 @@ def literal(x: Any, dtype: Any) -> str:
     return f"np.{dtype.name}({value.item()!r})"
 
 
-def cast(text: str, dtype: Any) -> str:
+def cast(text: str, dtype: Any, source: Any = BOOL) -> str:
+    """The text in another dtype. Of a float (`source`) that an unsigned integer has no room for: as NumPy casts it."""
     dtype = np.dtype(dtype)
+    if dtype == np.uint64 and source.kind == "f":
+        low = f"np.uint64(np.int64({text}))"
+        high = f"(np.uint64(np.int64({text} - {2.0**63})) ^ np.uint64({2**63}))"
+        return f"({high} if {text} >= {2.0**63} else {low})"
+    if dtype == np.uint32 and source.kind == "f":
+        text = f"np.int64({text})"
     return f"bool({text})" if dtype == BOOL else f"np.{dtype.name}({text})"
 
 

@@ -18,6 +18,7 @@ from minidl.compiler import returned
 from minidl.compiler.constants import Constants
 from minidl.compiler.draws import Draws, normal_draw, uniform_draw
 from minidl.compiler.traced import CompileError, Memory, Node, Traced, layout
+from minidl.compiler.writes import written_by
 from minidl.core.frames import users_frame
 from minidl.jit import KERNELS, Kernel
 from minidl.tensor import Array, Tensor
@@ -264,12 +265,16 @@ class Recorder(Constants):
         self.add(Node("scatter", "scatter", operands, writes=(x.memory,), options=options))
 
     def call(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
-        """A kernel's call: arrays that held nothing yet are its outputs, and those that it declares to update."""
+        """A kernel's call: arrays that held nothing yet are its outputs, and those that it stores into."""
         writes, operands, names = [], [], kernel.parameters
         fresh = [a.memory for a in args if isinstance(a, Traced) and not a.memory.readable]
         updated = kernel.updates
+        if not kernel.__module__.startswith("minidl."):  # which declare what they update
+            updated |= written_by(kernel)
         for name, a in zip(names, args, strict=True):
             if isinstance(a, np.ndarray):
+                if name in updated:
+                    raise self.error(*_into_plain(kernel.__name__))
                 a = self.constant(a)
             if isinstance(a, np.random.Generator):
                 operands.append(self.generator(a))
@@ -292,9 +297,7 @@ class Recorder(Constants):
         )
         dtype = returned.dtype_of(self, kernel)
         if not writes and dtype is None:
-            raise self.error(
-                f"lets {kernel.__name__} write into a plain array", "make it with np.empty(shape, dtype, like=an input)"
-            )
+            raise self.error(*_into_plain(kernel.__name__))
         if dtype is not None:
             node.result = self.buffer((), dtype, kernel.__name__)
         self.add(node)
@@ -335,6 +338,10 @@ class Recorder(Constants):
         if found is not None:
             self.checks.append((message, found, tuple(args)))
         self.add(Node("require", "require", (self.operand(holds),), options=options))
+
+
+def _into_plain(kernel: str) -> tuple[str, str]:
+    return f"lets {kernel} write into a plain array", "make it with np.empty(shape, dtype, like=an input)"
 
 
 def cleaned(name: str) -> str:
