@@ -1,6 +1,7 @@
 """Compiled steps give NumPy's bits: functions of numbers, sums in every order, casts, small programs of these."""
 
 import itertools
+import platform
 
 import numpy as np
 import pytest
@@ -152,6 +153,21 @@ def test_casts(dtype):
 
     for f, e in zip(minidl.compile(step)(x), step(x), strict=True):
         assert_bits(f, e)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere NumPy casts these otherwise")
+@pytest.mark.skipif(interpreted(), reason="Python's own casts refuse NaN")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_casts_of_what_has_no_room(dtype):
+    whole = [np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint32, np.uint16, np.uint8]
+    numbers = [np.nan, np.inf, -np.inf, 1e10, -1e10, 1e20, -1e20, 300.0, -1.0, -2.7, 2.0**31, 2.0**63, -(2.0**63)]
+    compiled = minidl.compile(lambda x: [x.astype(other) for other in whole])
+    for x in numbers:  # one by one, for NumPy casts several at once otherwise, and these as it happens
+        one = np.array([x], dtype)
+        for f, other in zip(compiled(one), whole, strict=True):
+            assert_bits(f, one.astype(other), f"{x} as {other.__name__}")
+    assert compiled.stats["recorded"] == 1
 
 
 VIEWS = {

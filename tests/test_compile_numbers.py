@@ -184,3 +184,61 @@ def test_the_value_that_a_kernel_returns_is_not_known_before():
     first = returning(float)
     with pytest.raises(CompileError, match="needs the value"):
         minidl.compile(lambda x: x if first(x) > 0 else -x)(np.ones(3))
+
+
+@kernel
+def doubled_and_added(x, y, z):
+    for i in range(x.size):
+        y[i] = 2 * x[i]
+        z[i] += x[i]
+
+
+@kernel
+def through_a_view(x, y):
+    part = y[1:].reshape(-1)
+    part[0] = x[0]
+
+
+@kernel
+def through_another(x, y):
+    through_a_view(x, y)
+
+
+def _by(kernel, out):
+    def step(x):
+        y = np.empty_like(x)
+        if kernel is doubled_and_added:
+            kernel(x, y, out(x))
+        else:
+            kernel(x, out(x))
+        return y
+
+    return step
+
+
+@pytest.mark.parametrize("kernel", [doubled_and_added, through_a_view, through_another], ids=lambda k: k.__name__)
+def test_what_a_kernel_stores_into_is_seen(kernel):
+    held = np.zeros(3)
+    for out, says in (
+        (lambda x: held, "in place|plain array"),
+        (lambda x: np.zeros(3), "plain array"),
+        (lambda x: x, "changes x in place"),
+        (lambda x: x[:], "changes x in place"),
+    ):
+        x = np.ones(3)
+        with pytest.raises(CompileError, match=says):
+            minidl.compile(_by(kernel, out))(x)
+        assert held.tolist() == [0, 0, 0]
+        assert x.tolist() == [1, 1, 1]
+
+
+def test_a_kernel_may_add_to_what_the_step_made():
+    def step(x):
+        y, z, other = np.empty_like(x), np.zeros_like(x), np.zeros_like(x)
+        doubled_and_added(x, y, z)
+        through_another(y, z)
+        return y, z, other, z + np.zeros_like(x)
+
+    x = np.arange(3.0) + 1
+    for found, expected in zip(minidl.compile(step)(x), step(x), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -1,6 +1,11 @@
 """What a compiled step works on may change between calls, and recording it touches nothing that others see."""
 
+import itertools
+import re
 import threading
+import types
+import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -372,16 +377,89 @@ class Shared(nn.Module):
 
 def test_a_parameter_that_is_not_found_is_an_error():
     module = Shared()
-    hidden = iter([Tensor(np.ones(2), requires_grad=True)] * 9)
+    unnamed = Tensor(np.ones(2), requires_grad=True)
+    hidden = weakref.ref(unnamed)
 
     def step(x):
-        loss = ops.mean(module(x) * next(hidden))
+        loss = ops.mean(module(x) * hidden())
         loss.backward()
         return loss
 
     with pytest.raises(CompileError, match="differentiates through a Tensor"):
         minidl.compile(step)(X)
     assert Shared.scale.grad is None
+
+
+class Slotted:
+    __slots__ = ("n",)
+
+
+class Counting:
+    n = 0
+
+
+COUNTED = {
+    "an attribute": Counting,
+    "a slot": Slotted,
+    "a namespace": types.SimpleNamespace,
+    "a class": lambda: type("Class", (), {"__module__": __name__}),
+}
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+@pytest.mark.parametrize("kind", COUNTED)
+def test_what_a_step_changes_in_an_object_is_told_once(kind, fallback):
+    held = COUNTED[kind]()
+    held.n = 0
+
+    def step(x):
+        held.n += 1
+        return x * held.n
+
+    compiled = minidl.compile(step, fallback=fallback)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = []
+        for _ in range(8):
+            try:
+                found.append(compiled(np.ones(1)).item())
+            except CompileError as error:
+                assert re.search("changes (n|what it works on) .*at each call", str(error))  # noqa: PT017
+                break
+    assert found == list(range(1, len(found) + 1))
+    assert (len(found), len(told)) == (8, 1) if fallback else len(found) < 4 and not told
+    assert compiled.stats["recorded"] <= 3
+
+
+def test_what_a_step_takes_from_an_iterator():
+    for numbers in (itertools.count(1), iter([1, 2, 3]), (n for n in (1, 2, 3))):
+        step = lambda x, numbers=numbers: x * next(numbers)  # noqa: E731
+        with pytest.raises(CompileError, match="takes the next of the iterator"):
+            minidl.compile(step)(np.ones(1))
+        compiled = minidl.compile(step, fallback=True)
+        with pytest.warns(RuntimeWarning, match="running without compilation"):
+            found = [compiled(np.ones(1)).item() for _ in range(3)]
+        assert found == [1, 2, 3]
+
+
+def test_attributes_that_a_step_adds_or_hides():
+    model = nn.Dropout(0.5)
+
+    def memo(x):
+        memo.mask = getattr(memo, "mask", None) or (x.shape[0],)
+        return x * memo.mask[0]
+
+    compiled = minidl.compile(memo)
+    assert [compiled(np.ones(2)).tolist() for _ in range(4)] == [[2, 2]] * 4
+
+    def turning(x):
+        model.train(not model.training)
+        return x * (1 if model.training else 2)
+
+    compiled = minidl.compile(turning, fallback=True)
+    with pytest.warns(RuntimeWarning, match="changes training"):
+        found = [compiled(np.ones(1)).item() for _ in range(4)]
+    assert found == [2, 1, 2, 1]
 
 
 def test_a_step_in_a_step():

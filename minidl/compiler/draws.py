@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.jit import kernel
 from minidl.tensor import Array
+
+_PYTHONS: Any = random.random.__self__  # type: ignore[attr-defined]
+_NUMPYS: Any = np.random.mtrand._rand
 
 
 @kernel
@@ -50,6 +56,44 @@ class Draws:
         return any(_state(made) != before for made, before in self._stand_ins.values())
 
 
+class Shared:
+    """The generators of `random` and `np.random`, which all share: has this thread drawn from them?"""
+
+    def __init__(self) -> None:
+        self.before = self._now()
+
+    def drawn(self, run: Callable[[], object]) -> bool:
+        """Did `run` draw, when it was run before? Where they have changed it runs again, and is watched.
+
+        If it did they are as they were before: NumPy's lock keeps other threads away meanwhile, and who calls
+        Python's generator is seen by a profile function of this thread.
+        """
+        if _plain(self._now()) == _plain(self.before):
+            return False
+        seen, profile = [False], sys.getprofile()
+
+        def watch(frame: Any, event: str, called: Any) -> None:
+            owner = getattr(called, "__self__", None) if event == "c_call" else frame.f_locals.get("self")
+            seen[0] = seen[0] or owner is _PYTHONS
+
+        with _NUMPYS._bit_generator.lock:
+            again = self._now()[1]
+            sys.setprofile(watch)
+            try:
+                with contextlib.suppress(Exception):
+                    run()
+            finally:
+                sys.setprofile(profile)
+            seen[0] = seen[0] or _plain(self._now()[1]) != _plain(again)
+        if seen[0]:
+            _PYTHONS.setstate(self.before[0])
+            _NUMPYS.set_state(self.before[1])
+        return seen[0]
+
+    def _now(self) -> Any:
+        return _PYTHONS.getstate(), _NUMPYS.get_state(legacy=False)
+
+
 def _state(generator: Any) -> Any:
     if isinstance(generator, random.Random):
         return generator.getstate()
@@ -58,4 +102,6 @@ def _state(generator: Any) -> Any:
 
 
 def _plain(x: Any) -> Any:
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
     return {k: _plain(v) for k, v in x.items()} if isinstance(x, dict) else x.tobytes() if hasattr(x, "tobytes") else x

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler import native
-from minidl.compiler.program import Program
+from minidl.compiler.program import OWN, Program, unforeseen
 from minidl.data.loader import gather_images
 from minidl.jit import kernel
 from minidl.jit.pool import POOL
@@ -30,7 +30,7 @@ class Epoch:
     """
 
     def __init__(self, program: Program, arrays: list[Array], affine: list[Any], batch: list[Array]) -> None:
-        self.program = program
+        self.program, self.batch = program, batch
         self.args: list[Any] = []
         parameters, lines, calls = [], [], {}
         for k, (array, scaling, out) in enumerate(zip(arrays, affine, batch, strict=True)):
@@ -60,7 +60,8 @@ class Epoch:
         returned = program.numbers_out.get(id(program.made.outputs[0])) if program.made.outputs else None
         if returned is not None:
             lines.append(f"losses[b] = {'floats' if returned[0] else 'integers'}[{returned[1]}]")
-        head = ["memory", "floats", "integers", "order", "losses", "first", "last", *parameters, *generators]
+        lines.append("done[0] = b + 1")
+        head = ["memory", "floats", "integers", "order", "losses", "done", "first", "last", *parameters, *generators]
         size = batch[0].shape[0]
         self.text = "\n".join(
             [
@@ -74,15 +75,28 @@ class Epoch:
         self._built: dict[bool, Callable[..., Any]] = {}
 
     def run(self, order: Array, losses: Array, first: int, last: int) -> None:
-        """Take the steps from first to last of this order of examples. `losses`, one a step, gets theirs."""
-        program = self.program
+        """Take the steps from first to last of this order of examples. `losses`, one a step, gets theirs.
+
+        After an error of the function's own all is as the last whole step left it. CompileError: it has not begun.
+        """
+        program, done = self.program, np.array([first])
         program.take_state()
-        args = (program.memory, program.floats, program.integers, order, losses, first, last)
+        args = (program.memory, program.floats, program.integers, order, losses, done, first, last)
         call = (*args, *self.args, *program.generators)
         try:
             POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
-        finally:
-            program.give()
+        except BaseException as error:
+            if done[0] > first:
+                program.give()
+                program.clear(error)
+            else:
+                program.restore(error)
+            if isinstance(error, OWN):
+                raise program.explained(error, self.batch) from None
+            if isinstance(error, Exception):
+                raise unforeseen(error) from error
+            raise
+        program.give()
 
     @property
     def serial(self) -> Callable[..., Any]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler import native
+from minidl.compiler.draws import Shared
 from minidl.compiler.lower import Lower
 from minidl.compiler.plan import Plan
-from minidl.compiler.recording import Recording
+from minidl.compiler.recording import DRAWS, Recording
 from minidl.compiler.state import Slot, State, flat
 from minidl.compiler.text import Text
-from minidl.compiler.traced import Memory, Traced, layout
+from minidl.compiler.traced import CompileError, Memory, Traced, layout
 from minidl.core.errstate import quietly
 from minidl.jit import get_num_threads, interpreted
 from minidl.jit.pool import POOL
@@ -24,12 +25,22 @@ from minidl.tensor import Array, Tensor
 
 def record(function: Callable[..., Any], state: State, form: Any, arrays: list[Any]) -> tuple[Program, bool]:
     """(the program, does it depend on which gradients are there before)."""
-    with np.errstate(all="ignore"):
+    shared = Shared()
+
+    def recorded() -> tuple[Recording, bool]:
         made = Recording(function, state, form, arrays, phantom=True)
         read = made.gradients_read()
         if any(tensor.grad is None for tensor in read):
             made = Recording(function, state, form, arrays, phantom=False)
-        return Program(made), bool(read)
+        return made, bool(read)
+
+    with np.errstate(all="ignore"):
+        try:
+            made, depends = recorded()
+        finally:
+            if shared.drawn(recorded):
+                raise CompileError(DRAWS)
+        return Program(made), depends
 
 
 class Kept:
@@ -67,6 +78,9 @@ _NUMBERS = {True: "floats", False: "integers"}
 _UNHELD = _holders([np.empty(1)], 0)
 
 
+OWN = ValueError, IndexError, ZeroDivisionError  # what the function's own checks raise
+
+
 class Outdated(Exception):
     """The state has other shapes or layouts than when the step was recorded."""
 
@@ -101,6 +115,11 @@ class Program:
         self.text = Text(self.plan, self.inputs, made.all_outputs)
         self.counts_out = [(slot, *self.numbers_out[id(number)]) for slot, number in made.numbers]
         self.gradients = [(tensor, self._giver(grad)) for tensor, grad in made.gradients]
+        rings = {id(k.memory): k.ring for k in self.kept}
+        self._rings: list[list[Array]] = [
+            rings.get(id(g.memory), []) if g is not None else [] for _, g in made.gradients
+        ]
+        self._before: list[Any] = []
         self.outputs = [self._giver(o) for o in made.outputs]
         self._built: dict[bool, Callable[..., Any]] = {}
 
@@ -148,11 +167,18 @@ class Program:
     # ------------------------------------------------------------------------------------- a call
 
     def __call__(self, arrays: list[Any]) -> Any:
+        """What the function returns. Its own errors leave gradients as they were; CompileError: it has not begun."""
         self.take_state()
         try:
             self.run(arrays)
-        except (ValueError, IndexError) as error:
-            raise self._explained(error, arrays) from None
+        except OWN as error:
+            self.restore(error)
+            raise self.explained(error, arrays) from None
+        except BaseException as error:
+            self.restore(error)
+            if isinstance(error, Exception):  # machine code raises none but OWN
+                raise unforeseen(error) from error
+            raise
         return self.give()
 
     def take_state(self) -> None:
@@ -167,7 +193,10 @@ class Program:
             np.copyto(copy, array)
         arrays = self.arrays
         for n, memory in enumerate(self.state):
-            array = memory.source.get()
+            try:
+                array = memory.source.get()
+            except (AttributeError, LookupError):
+                raise Outdated from None
             if array is not arrays[n] or array.shape != memory.array.shape:
                 there = self._laid_out(array, memory)
                 self.memory[n] = native.address(flat(there))
@@ -175,18 +204,35 @@ class Program:
         for n in self.changed:
             if not arrays[n].flags.writeable:
                 raise ValueError(f"compile: expected {self.state[n].name} as a writable array, found a read-only one")
-        for tensor, _ in self.gradients:
+        numbers = [float(slot.get()) if is_float else int(slot.get()) for is_float, _, slot in self.numbers_in]
+        self._before = []
+        for (tensor, _), ring in zip(self.gradients, self._rings, strict=True):
+            self._before.append(_remembered(tensor.grad, ring))
             tensor.grad = None
         for n, kept in enumerate(self.kept, len(self.state)):
             array = kept.take()
             if id(array) != kept.placed:
                 self.memory[n] = native.address(flat(array))
                 kept.placed = id(array)
-        for is_float, at, slot in self.numbers_in:
-            if is_float:
-                self.floats[at] = slot.get()
+        for (is_float, at, _), value in zip(self.numbers_in, numbers, strict=True):
+            (self.floats if is_float else self.integers)[at] = value
+
+    def restore(self, error: BaseException) -> None:
+        """After an error before anything was computed that leaves the step: gradients as the function had them then."""
+        for (tensor, _), before in zip(self.gradients, self._before, strict=True):
+            if isinstance(before, tuple):
+                ring, whole, (shape, dtype, place, strides) = before
+                array = next(a for a in ring if id(a) == whole)
+                tensor.grad = np.ndarray(shape, dtype, array, place, strides)
             else:
-                self.integers[at] = slot.get()
+                tensor.grad = before
+        self.clear(error)
+
+    def clear(self, error: BaseException) -> None:
+        """After an error: no gradient where the function had cleared it by then, as by `zero_grad`."""
+        checks = [node.options for node in self.plan.nodes if node.kind == "require"]
+        for tensor in next((c["cleared"] for c in checks if c["message"] == str(error)), ()):
+            tensor.grad = None
 
     def _laid_out(self, array: Array, memory: Memory) -> Array:
         """The array, or a copy of it, as it lay when the step was recorded."""
@@ -243,7 +289,7 @@ class Program:
             return {k: self._rebuilt(f, outputs) for k, f in form[1].items()}
         return form[1]
 
-    def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
+    def explained(self, error: Exception, arrays: list[Any]) -> Exception:
         """The step's error, with what was found where that can still be seen: in the step's inputs."""
         given = {id(m): a for m, a in zip(self.inputs, arrays, strict=True)}
         for message, found, args in self.recorder.checks:
@@ -295,6 +341,22 @@ class Program:
         if threads not in self._built:
             self._built[threads] = native.build(self.loops, self.calls, threads)
         return self._built[threads]
+
+
+def _remembered(gradient: Array | None, ring: list[Array]) -> Any:
+    """A gradient, to be put back. Of one that is of the ring: where it is, without a reference, which would hold it."""
+    if gradient is None:
+        return None
+    whole = gradient if gradient.base is None else gradient.base
+    if not any(whole is array for array in ring):
+        return gradient
+    place = gradient.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return ring, id(whole), (gradient.shape, gradient.dtype, place, gradient.strides)
+
+
+def unforeseen(error: Exception) -> CompileError:
+    found = f"{type(error).__name__}: {error}".split("\n")[0]
+    return CompileError(f"compile: this step cannot be compiled, for a reason that was not foreseen ({found:.200})")
 
 
 def _steps(array: Array) -> list[int]:

@@ -6,6 +6,7 @@ tuples, dicts and sets hold, and the methods of classes. It stops at what belong
 
 from __future__ import annotations
 
+import argparse
 import dis
 import enum
 import functools
@@ -26,7 +27,8 @@ from minidl.optim import Optimizer
 from minidl.tensor import Tensor
 
 GENERATORS = np.random.Generator, np.random.RandomState, random.Random
-_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type, type(...), np.dtype, np.ufunc, Kernel))
+NAMESPACES = types.SimpleNamespace, argparse.Namespace
+_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...), np.dtype, np.ufunc, Kernel))
 _OTHERS = frozenset(("minidl", "numpy", "numba", "llvmlite", "builtins", *sys.stdlib_module_names)) - {"__main__"}
 _LEAVES = (Tensor, np.ndarray, *GENERATORS, types.ModuleType, types.CodeType, enum.Enum)
 _GONE = KeyError, ValueError, AttributeError, RuntimeError  # a name, a cell's value; RuntimeError: a dict is growing
@@ -162,6 +164,10 @@ class Reach:
             yield from ((str(k), v) for k, v in x.items())
             yield from (("key", k) for k in x)
             yield from self._attributes(x)
+        elif isinstance(x, type):  # is no copy, so what it holds is not looked into
+            for cls in x.__mro__ if not foreign(x.__module__) else ():
+                if not foreign(cls.__module__):
+                    self.guard.watch(cls, vars(cls).values())
         elif isinstance(x, Optimizer):
             yield from self._optimizer(x)
         elif is_step(x):
@@ -180,6 +186,8 @@ class Reach:
         yield from self._named(f.__globals__, named, used)
         yield from ((f"default_{i}", d) for i, d in enumerate(f.__defaults__ or ()))
         yield from (f.__kwdefaults__ or {}).items()
+        yield from vars(f).items()
+        self.guard.watch(vars(f), vars(f).values())
         self.guard.read(operator.attrgetter("__code__", "__defaults__", "__kwdefaults__"), f)
 
     def _named(self, scope: dict[str, Any], names: Iterable[str], used: frozenset[str]) -> Iterator[tuple[str, Any]]:
@@ -206,7 +214,7 @@ class Reach:
 
     def _attributes(self, x: Any) -> Iterator[tuple[str, Any]]:
         kind = type(x)
-        if foreign(kind.__module__) and not kind.__module__.startswith("minidl."):
+        if foreign(kind.__module__) and not kind.__module__.startswith("minidl.") and kind not in NAMESPACES:
             return
         if isinstance(x, Module):
             x._begin()
@@ -226,6 +234,11 @@ class Reach:
 def is_step(x: Any) -> bool:
     """Is this a compiled step?"""
     return type(x).__module__ == "minidl.compiler.step"
+
+
+def is_iterator(x: Any) -> bool:
+    """Is this one of Python's iterators: a generator, a count, an open file?"""
+    return isinstance(x, Iterator) and foreign(type(x).__module__)
 
 
 def method(x: Any) -> Any:

@@ -40,6 +40,7 @@ class Recorder(Constants):
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
         self.draws = Draws()
+        self.cleared: Callable[[], frozenset[Any]] = frozenset  # which Tensors have no gradient now, that had one
 
     # ------------------------------------------------------------------------------------ memory
 
@@ -334,7 +335,7 @@ class Recorder(Constants):
         """Stop the step with an error unless `holds`. `found(*args)` is what the message adds."""
         op = self.place()[1]
         message = f"{op}: {expected}" if op else expected
-        options = {"message": message, "kind": kind}
+        options = {"message": message, "kind": kind, "cleared": self.cleared()}
         if found is not None:
             self.checks.append((message, found, tuple(args)))
         self.add(Node("require", "require", (self.operand(holds),), options=options))

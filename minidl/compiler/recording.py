@@ -22,6 +22,11 @@ from minidl.core.seam import Interceptor, intercepted
 from minidl.jit import Kernel
 from minidl.tensor import Tensor
 
+DRAWS = (
+    "compile: the step draws random numbers in Python, which would happen only once; draw them outside and pass them "
+    "as an argument, or use ops.dropout"
+)
+
 
 class Recording(Interceptor):
     """One run of the function on Traced arrays, in copies of what it works on: nothing that others see is touched.
@@ -39,6 +44,7 @@ class Recording(Interceptor):
         names = iter(_argument_names(function, len(arrays)))
         args, kwargs = rebuilt(form, [r.memory(np.empty_like(a), "input", next(names)) for a in arrays], self.inputs)
         self.binding = Binding(r, state, phantom)
+        r.cleared = self.binding.cleared
         try:
             with intercepted(self):
                 self._run(self.binding.shadows.of(function), args, kwargs)
@@ -56,10 +62,7 @@ class Recording(Interceptor):
         r = self.recorder
         result = function(*args, **kwargs)
         if r.draws.happened():
-            raise CompileError(
-                "compile: the step draws random numbers in Python, which would happen only once; draw them "
-                "outside and pass them as an argument, or use ops.dropout"
-            )
+            raise CompileError(DRAWS)
         r.ended = True
         self.result = self._results(result)
         if made := self.binding.made_in_python():

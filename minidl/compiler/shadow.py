@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler.reach import Reach, filled, foreign, is_step, method, slots_of
+from minidl.compiler.reach import NAMESPACES, Reach, filled, foreign, is_iterator, is_step, method, slots_of
 from minidl.compiler.traced import CompileError, Traced
 from minidl.nn import Module
 from minidl.optim import Optimizer
@@ -29,7 +29,7 @@ class Change:
     """What the function did to something other than its state: `make` does it to the original.
 
     place   identifies what was changed; `name`: what an error calls it; `owner`: the list, dict or set
-    adds    it only added to a list, dict or object, as one keeps a log; otherwise another value took the place of one
+    adds    it only added to a list, dict or set, as one keeps a log
     """
 
     def __init__(self, place: Any, name: str, adds: bool, owner: Any, make: Callable[[], object]) -> None:
@@ -44,7 +44,7 @@ class Shadows:
         things = reach.things
         kinds = (Module, Optimizer, list, dict, set, deque)
         copied = [i for i, x in things.items() if i in stand_ins or isinstance(x, kinds)]
-        self.marked = reach.above(copied) | {i for i, x in things.items() if _is_users(x)}
+        self.marked = reach.above(copied) | {i for i, x in things.items() if _is_users(x) or is_iterator(x)}
         self.originals: dict[int, Any] = {id(s): things[i] for i, s in stand_ins.items() if i in things}
         self._filled: list[tuple[str, Any, Any, Any]] = []  # (kind, original, copy, what it was filled with)
         self._kept: list[Any] = []  # so that no id comes twice
@@ -67,6 +67,8 @@ class Shadows:
     def _made(self, x: Any) -> Any:
         if is_step(x):
             return self._enter(x, self.of(x.function))
+        if is_iterator(x):
+            return self._enter(x, _Iterated(self.reach.names.get(id(x), "an iterator")))
         if isinstance(x, types.FunctionType):
             return self._function(x)
         if isinstance(x, types.MethodType):
@@ -89,7 +91,7 @@ class Shadows:
         elif isinstance(x, list | dict | set | deque):
             made = self._enter(x, copy.copy(x))
         else:
-            made = self._enter(x, object.__new__(type(x)))
+            made = self._enter(x, type(x)() if type(x) in NAMESPACES else object.__new__(type(x)))
         if isinstance(x, list | deque):
             made.clear()
             made.extend(map(self.of, list(x)))
@@ -116,7 +118,7 @@ class Shadows:
         values = {self.of(k): self.of(v) for k, v in dict(members).items()}
         made.clear()
         made.update(values)
-        self._filled.append(("names", members, made, values))
+        self._filled.append(("entries" if owner is members else "attributes", members, made, values))
         self.originals.setdefault(id(made), members)
         self.reach.names.setdefault(id(members), self.reach.names.get(id(owner), ""))
 
@@ -147,7 +149,7 @@ class Shadows:
         made.__defaults__ = tuple(map(self.of, f.__defaults__)) if f.__defaults__ else None
         made.__kwdefaults__ = {k: self.of(v) for k, v in f.__kwdefaults__.items()} if f.__kwdefaults__ else None
         made.__qualname__, made.__module__, made.__doc__ = f.__qualname__, f.__module__, f.__doc__
-        made.__dict__.update(f.__dict__)
+        self._fill(f, f.__dict__, made.__dict__)
         return made
 
     def _cell(self, cell: Any) -> Any:
@@ -211,7 +213,7 @@ class Shadows:
                         make = functools.partial(object.__setattr__, x, name, self.kept(now, name))
                         found.append(Change((id(x), name), name, False, None, make))
             else:
-                found += self._names(x, made, before, is_state)
+                found += self._names(x, made, before, is_state, logs=kind == "entries")
         return found
 
     def _items(self, x: Any, now: list[Any], before: list[Any]) -> Change:
@@ -227,18 +229,19 @@ class Shadows:
 
         return Change(id(x), name, False, x, make)
 
-    def _names(self, x: Any, made: Any, before: Any, is_state: Any) -> list[Change]:
+    def _names(self, x: Any, made: Any, before: Any, is_state: Any, logs: bool) -> list[Change]:
         found = []
         for key in [k for k in before if k not in made]:
             found.append(
                 Change((id(x), key), str(key), False, None, functools.partial(x.pop, self.original(key), None))
             )
         for key, now in made.items():
-            if (key in before and now is before[key]) or is_state(x, key) or _is_own(now, made):
+            if (key in before and _same(now, before[key])) or is_state(x, key) or _is_own(now, made):
                 continue
             key, value = self.original(key), self.kept(now, str(key))
             place = (id(x), key)
-            found.append(Change(place, str(key), key not in x, x, functools.partial(x.__setitem__, key, value)))
+            adds = logs and key not in x
+            found.append(Change(place, str(key), adds, x, functools.partial(x.__setitem__, key, value)))
         return found
 
     def kept(self, x: Any, name: str) -> Any:
@@ -269,7 +272,35 @@ class Shadows:
 
 
 def _is_users(x: Any) -> bool:
-    return isinstance(x, types.FunctionType) and not foreign(x.__globals__.get("__name__"))
+    """Is this a function or an object of the user's, in which a step may keep something?"""
+    if isinstance(x, types.FunctionType):
+        return not foreign(x.__globals__.get("__name__"))
+    kind: Any = type(x)
+    plain = kind.__new__ is object.__new__ and not isinstance(x, type) and not foreign(kind.__module__)
+    return kind in NAMESPACES or (plain and (hasattr(x, "__dict__") or bool(slots_of(kind))))
+
+
+class _Iterated:
+    """Stands for an iterator, from which a step would take something only once: while it is recorded."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        raise CompileError(
+            f"compile: the step takes the next of the iterator {self.name}, which would happen only once; "
+            "take it outside and pass it as an argument"
+        )
+
+
+def _same(x: Any, before: Any) -> bool:
+    """Is this what it was, or as good: an equal text, number or tuple of these?"""
+    if type(x) is tuple and type(before) is tuple and len(x) == len(before):
+        return all(map(_same, x, before))
+    return x is before or (type(x) is type(before) and type(x) in PLAIN[:-1] and repr(x) == repr(before))
 
 
 def _is_own(x: Any, made: dict[str, Any]) -> bool:

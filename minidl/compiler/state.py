@@ -246,6 +246,12 @@ class Binding:
             key for o in owners.values() for p, entries in o.state.items() for key, value in entries.items()
             if isinstance(value, Traced) and (id(o), id(p), key) not in known))  # fmt: skip
 
+    def cleared(self) -> frozenset[Tensor]:
+        """The Tensors whose gradient the function has set to None."""
+        return frozenset(
+            slot.owner for slot, place, _ in self.places
+            if isinstance(place, Attribute) and place.key == "grad" and place.get() is None)  # fmt: skip
+
     def is_state(self, owner: Any, key: Any) -> bool:
         """Is this a place of the state, whose change is a part of the program?"""
         return (id(owner), key) in self._where

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.compiler.numbers import LARGEST, NumberNeeded
-from minidl.compiler.program import Outdated, Program, record
+from minidl.compiler.program import Outdated, Program, record, unforeseen
 from minidl.compiler.recording import Recording, replay
 from minidl.compiler.state import State
 from minidl.compiler.traced import CompileError
@@ -27,6 +27,7 @@ MANY = 8  # texts that were compiled: then it is said that there is no end of th
 MOST_COMPILED = 64  # texts: beyond them it runs uncompiled, for Numba never frees machine code, a MB each
 MOST_BYTES = 1 << 30  # of the memory of all programs: beyond it, those not used for longest go
 _SECONDS = 0.1  # between looks at the clock, at the keyboard and at the progress
+_RESTLESS = 3  # recordings in a row after which the state was another: then it is the function that changes it
 _TRIES = 100  # at running what was recorded, while others change the state
 
 
@@ -81,6 +82,7 @@ class Step:
         self._uncompiled: set[int] = set()  # hashes of the keys of what was not
         self._shapes: Any = None  # of what was compiled last
         self._latest: Latest | None = None
+        self._restless = 0  # recordings in a row that found another state when they were done
         self._eager = False
 
     def __reduce__(self) -> Any:
@@ -114,7 +116,7 @@ class Step:
                 replay(self.function, state, args, kwargs)
             except Exception as own:
                 return own
-        made = _unforeseen(error)
+        made = unforeseen(error)
         made.__cause__ = error
         return made
 
@@ -175,7 +177,7 @@ class Step:
                 try:
                     epochs[program] = Epoch(program, arrays, affine, batch)
                 except Exception as error:
-                    raise _unforeseen(error) from error
+                    raise unforeseen(error) from error
             epochs[program].run(order, losses, first, last)
             self.stats["calls"] += last - first
 
@@ -252,6 +254,11 @@ class Step:
         if program is None:
             if hash(key) in self._uncompiled:
                 raise TooMany(_TOO_MANY)
+            if self._restless >= _RESTLESS:
+                raise CompileError(
+                    "compile: the step changes what it works on at each call, which would happen only once; do that "
+                    "outside of the compiled function"
+                )
             began = time.perf_counter()
             try:
                 program, depends = record(self.function, state, form, arrays)
@@ -269,8 +276,9 @@ class Step:
             try:
                 program.compile()
             except Exception as error:
-                raise _unforeseen(error) from error
+                raise unforeseen(error) from error
             program.made.commit(self._rebound)
+            self._restless = 0 if program.made.changes or state.holds() else self._restless + 1
             self.stats["record_seconds"] += recorded - began
             self.stats["compile_seconds"] += time.perf_counter() - recorded
             self._programs[key] = program
@@ -310,11 +318,6 @@ class Step:
 
 
 _TOO_MANY = "compile: too many programs of this step were compiled already"
-
-
-def _unforeseen(error: Exception) -> CompileError:
-    found = f"{type(error).__name__}: {error}".split("\n")[0]
-    return CompileError(f"compile: this step cannot be compiled, for a reason that was not foreseen ({found:.200})")
 
 
 def _flatten(x: Any, arrays: list[Any], needed: frozenset[int] = frozenset(), count: Any = None) -> Any:
