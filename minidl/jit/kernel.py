@@ -7,8 +7,8 @@
 
 A kernel writes its result into its last arguments. It does not check anything: the op that calls it has
 brought the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
-them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` enters another way to do the same
-for `minidl bench` to check and time. Importing this file does not import Numba.
+them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` registers another loop that does
+the same, for `minidl bench` to check and time. Importing this file does not import Numba.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Kernel:
         fma: bool | None = None,
         replace: bool = False,
     ) -> Any:
-        """Make a loop another way to do what this kernel does, and enter it into `variants` under its name.
+        """Register a loop that does what this kernel does as one of its `variants`, under its name.
 
         For `minidl bench`, which checks it against the kernel's reference and times both, and for `replaced_by`.
         Options as for `kernel`; `fma` is this kernel's unless given. TypeError: it takes another number of arguments.
@@ -166,7 +166,7 @@ def kernel(
     updates: Iterable[str] = (),
     replace: bool = False,
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
-    """Make a loop a kernel and enter it into `KERNELS` under its name.
+    """Make a loop a kernel and register it in `KERNELS` under its name.
 
     parallel   a predicate over the call's arguments that says when threads pay (see the top of the file)
     fma        let a·b + c be one fused multiply-add. There is no other fast-math: sums keep the source's
