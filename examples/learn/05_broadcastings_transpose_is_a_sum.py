@@ -97,7 +97,8 @@ print(f"""Its loss on `exclusive or`, which is too hard for a single neuron: at 
 {first.values:.4f}, after 500 steps {L.values:.4f}.
 
 This is an engine, and minidl/tensor.py is the same idea: its Node is made_from,
-its _count_uses the counting, its _fit is summed_to. It reads easily now.
+its backward_order the counting, its unbroadcast is summed_to. It reads
+easily now.
 
 For classes, a net ends in a softmax and the loss is a cross-entropy: exponents,
 a quotient, a logarithm. Why is the gradient of all that nothing but p − y?""")
