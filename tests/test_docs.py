@@ -17,11 +17,11 @@ ROOT = Path(minidl.__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Name → page, as `python docs/make.py` writes them without the packages of the extras."""
+    """Name → page, as `python .ci/docs/make.py` writes them without the packages of the extras."""
     out = tmp_path_factory.mktemp("reference")
     absent = "".join(f"sys.modules[{name!r}] = None; " for name in ("matplotlib", "optuna", "sklearn", "tensorboardX"))
     program = f"import runpy, sys; {absent}sys.argv[1:] = [{str(out)!r}]; "
-    program += f"runpy.run_path({str(ROOT / 'docs' / 'make.py')!r}, run_name='__main__')"
+    program += f"runpy.run_path({str(ROOT / '.ci' / 'docs' / 'make.py')!r}, run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
@@ -74,5 +74,5 @@ def test_what_markdown_would_swallow_is_there(pages):
 def markdown_as_html(text: str) -> str:
     from pdoc.render_helpers import to_html
 
-    markdown = runpy.run_path(str(ROOT / "docs" / "make.py"))["markdown"]
+    markdown = runpy.run_path(str(ROOT / ".ci" / "docs" / "make.py"))["markdown"]
     return html.unescape(str(to_html(markdown(text))))
