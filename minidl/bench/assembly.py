@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from minidl.bench.cases import Case
+from minidl.bench.case import Case
 from minidl.bench.verify import arguments_of
 from minidl.jit import Kernel
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minidl.bench.case import CASES as CASES
+from minidl.bench.case import Arguments, blank, case, normal
 from minidl.compiler.epoch import gather_rows
 from minidl.data.loader import gather_images
 from minidl.jit import Kernel
@@ -18,57 +18,6 @@ from minidl.ops.dense import dense_backward, dense_forward
 from minidl.ops.linalg import matmul_forward, transpose_copy
 from minidl.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_forward, sum_of_losses
 from minidl.optim import adam_update, sgd_momentum_update, sgd_update
-from minidl.tensor import Array
-
-Arguments = list[Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One kind of work for a kernel.
-
-    kernel      what is timed
-    dims        the names of the numbers in a shape, as "MKN"
-    shapes      those that are timed unless others are asked for
-    arguments   (rng, dtype, *shape) → the kernel's arguments, outputs filled with NaN where they are not inputs too
-    outputs     which of these it writes
-    flops       (*shape) → floating-point operations, a multiply-add being two
-    moved       (*shape) → numbers of the dtype that must be read or written at least once
-    numpy       the same on copies: (*arguments) → its outputs. With float64 arguments it is the reference
-    torch       (torch, *arguments as torch has them) → its outputs, or None if it has nothing like it
-    label       tells several cases of one kernel apart
-    """
-
-    kernel: Kernel
-    dims: str
-    shapes: Sequence[tuple[int, ...]]
-    arguments: Callable[..., Arguments]
-    outputs: tuple[int, ...]
-    flops: Callable[..., int]
-    moved: Callable[..., int]
-    numpy: Callable[..., tuple[Array, ...]]
-    torch: Callable[..., tuple[Any, ...]] | None = None
-    label: str = ""
-    dtypes: tuple[str, ...] = ("float32", "float64")
-
-
-CASES: dict[str, list[Case]] = {}
-
-
-def case(
-    kernel: Kernel, dims: str, shapes: Sequence[tuple[int, ...]], arguments: Any, outputs: Any, **rest: Any
-) -> None:
-    """Enter a case into `CASES`, under its kernel's name."""
-    CASES.setdefault(kernel.__name__, []).append(Case(kernel, dims, shapes, arguments, outputs, **rest))
-
-
-def normal(rng: np.random.Generator, dtype: Any, *shape: int) -> Array:
-    return rng.normal(size=shape).astype(dtype)
-
-
-def blank(dtype: Any, *shape: int) -> Array:
-    return np.full(shape, np.nan, dtype)
-
 
 # ------------------------------------------------------------------------------- matrix product
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.bench.cases import Arguments, blank, case, normal
+from minidl.bench.case import Arguments, blank, case, normal
 from minidl.ops.activation import softmax_backward, softmax_forward
 from minidl.ops.attention import attention_backward, attention_forward
 

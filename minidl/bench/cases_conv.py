@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.bench.cases import Arguments, blank, case, normal
+from minidl.bench.case import Arguments, blank, case, normal
 from minidl.ops import conv_naive  # noqa: F401 (its variant of conv2d_forward)
 from minidl.ops.conv_kernels import conv2d_forward
 

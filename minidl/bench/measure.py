@@ -15,7 +15,8 @@ import numpy as np
 
 from minidl import machine
 from minidl.bench import peak
-from minidl.bench.cases import CASES, Case
+from minidl.bench.case import Case
+from minidl.bench.cases import CASES
 from minidl.bench.rivals import RIVALS, Rivals
 from minidl.bench.verify import BenchError, aligned, arguments_of, copied, verify
 from minidl.jit import Kernel, get_num_threads, interpreted

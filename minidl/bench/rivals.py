@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minidl import machine
-from minidl.bench.cases import Case
+from minidl.bench.case import Case
 from minidl.bench.verify import BenchError
 from minidl.jit import get_num_threads
 

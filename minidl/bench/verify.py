@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.bench.cases import Case
+from minidl.bench.case import Case
 from minidl.tensor import Array
 
 

@@ -84,7 +84,7 @@ class Epoch:
         args = (program.memory, program.floats, program.integers, order, losses, done, first, last)
         call = (*args, *self.args, *program.generators)
         try:
-            POOL.run(self, call) if program.threads else self.serial(*call)  # type: ignore[arg-type]
+            POOL.run(self, call) if program.threads else self.serial(*call)
         except BaseException as error:
             if done[0] > first:
                 program.give()

@@ -248,7 +248,7 @@ class Program:
         """The machine-code call."""
         args = (self.memory, self.floats, self.integers, *arrays, *self.generators)
         if self.threads:
-            POOL.run(self, args)  # type: ignore[arg-type]
+            POOL.run(self, args)
         else:
             (self._built.get(False) or self.serial)(*args)
 

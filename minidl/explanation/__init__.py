@@ -11,7 +11,8 @@ computation for finite differences; `text`, `svg` and `page` show it, the last t
 """
 
 from minidl.explanation.example import example
-from minidl.explanation.explanation import Explanation, Fault, explain
+from minidl.explanation.explanation import Explanation, explain
+from minidl.explanation.opened import Fault
 from minidl.explanation.record import Entry, Passed
 
 __all__ = ["Entry", "Explanation", "Fault", "Passed", "example", "explain"]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from minidl.explanation.layout import Layout, layout
-
-if TYPE_CHECKING:
-    from minidl.explanation.explanation import Explanation
+from minidl.explanation.opened import Opened
 
 LIMIT = 2000  # tensors in one drawing
 
 
-def arranged(explanation: Explanation) -> Layout:
+def arranged(explanation: Opened) -> Layout:
     """Where the tensors shown stand. ValueError if they are too many to be drawn."""
     if len(explanation) > LIMIT:
         parts = sorted({e.name.rpartition(".")[0] for e in explanation if e.kind == "leaf" and "." in e.name})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 import weakref
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from minidl import graph
 from minidl.core.frames import users_frame
 from minidl.explanation.check import differences
+from minidl.explanation.opened import Fault, Opened
 from minidl.explanation.origin import names_given
 from minidl.explanation.page import page
 from minidl.explanation.record import Entry, record
@@ -21,28 +21,10 @@ from minidl.explanation.svg import dot, svg
 from minidl.explanation.text import text, verdict
 from minidl.shared.files import FilePath, write_file
 from minidl.shared.names import nearest
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
-@dataclass(eq=False, frozen=True)
-class Fault:
-    """A backward pass with a mistake in it, really computed; tensors by the numbers of their entries.
-
-    order       the results, in the order in which they passed their gradients on
-    used        the gradient that each of them had then
-    gradients   what each tensor has in the end
-    passed      what flowed from a result y to its input in a slot: (y, slot) → gradient
-    wrong       the tensors whose gradient is not the right one
-    """
-
-    order: list[int]
-    used: dict[int, Array]
-    gradients: dict[int, Array]
-    passed: dict[tuple[int, int], Array]
-    wrong: list[int]
-
-
-class Explanation:
+class Explanation(Opened):
     """A computation and its backward pass, every number of it: `print` it, or draw it.
 
     entries   one for each tensor, inputs before results, the loss last (see `Entry`)
@@ -61,14 +43,8 @@ class Explanation:
         tensors: list[tuple[weakref.ref[Tensor], int]],
         shown: frozenset[int] | None = None,
     ) -> None:
-        self.entries, self.order, self.faults, self._tensors = entries, order, faults, tensors
-        self.shown = frozenset(range(len(entries))) if shown is None else shown
-
-    def __len__(self) -> int:
-        return len(self.shown)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return (e for e in self.entries if e.number in self.shown)
+        super().__init__(entries, order, faults, frozenset(range(len(entries))) if shown is None else shown)
+        self._tensors = tensors
 
     def __getitem__(self, key: str | Tensor) -> Entry:
         """The entry of that name, or of that Tensor. KeyError if there is none."""
@@ -82,16 +58,6 @@ class Explanation:
             near = nearest(key, names, 3) or list(names)[:9]
             raise KeyError(f"no tensor is called {key!r}; there are {', '.join(near)}")
         return names[key]
-
-    @property
-    def loss(self) -> Entry:
-        return self.entries[-1]
-
-    @property
-    def ok(self) -> bool | None:
-        """Do all gradients agree with their finite differences? None if that was not checked (`check=True`)."""
-        found = [e.difference for e in self.entries if e.difference is not None]
-        return not any(d.wrong.any() for d in found) if found else None
 
     def __str__(self) -> str:
         return text(self)

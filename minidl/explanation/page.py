@@ -14,19 +14,17 @@ import json
 import math
 from dataclasses import astuple
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minidl.explanation.drawing import arranged
 from minidl.explanation.numbers import heat, shape_text, summary
+from minidl.explanation.opened import Fault, Opened
 from minidl.explanation.record import Entry, Passed
 from minidl.explanation.reverse import FAULTS
 from minidl.explanation.text import verdict
 from minidl.tensor import Array
-
-if TYPE_CHECKING:
-    from minidl.explanation.explanation import Explanation, Fault
 
 NUMBERS = 16384  # so many in full in a page, at most
 FULL = (1024, 256, 64, 16, 4)  # elements of an array that is written in full: the first that keeps to NUMBERS
@@ -34,7 +32,7 @@ CELLS = 200_000  # so many cells of heat maps in a page, at most
 SIDES = (48, 32, 16, 8)  # rows and columns of a heat map: the first that keeps to CELLS
 
 
-def page(explanation: Explanation) -> str:
+def page(explanation: Opened) -> str:
     """The page as text."""
     data = json.dumps(_data(explanation), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":  # so that no name or line of code can end the script element
@@ -107,7 +105,7 @@ def number(value: Any) -> Any:
     return float(str(value))  # "0.1" for the float32 nearest to it
 
 
-def _data(explanation: Explanation) -> dict[str, Any]:
+def _data(explanation: Opened) -> dict[str, Any]:
     arrays = _Arrays()
     shown = list(explanation)
     index = {e.number: i for i, e in enumerate(shown)}
@@ -143,7 +141,7 @@ def _flow(passed: Passed | None, arrays: _Arrays) -> dict[str, Any]:
     return {"g": arrays(passed.gradient), "d": arrays(passed.derivative), "s": summed}
 
 
-def _tensor(e: Entry, explanation: Explanation, index: dict[int, int], arrays: _Arrays) -> dict[str, Any]:
+def _tensor(e: Entry, explanation: Opened, index: dict[int, int], arrays: _Arrays) -> dict[str, Any]:
     outside = [p for p in e.arrives if p.y not in index]
     found: dict[str, Any] = {
         "name": e.name,
@@ -176,7 +174,7 @@ def _tensor(e: Entry, explanation: Explanation, index: dict[int, int], arrays: _
 
 
 def _fault(
-    explanation: Explanation, key: str, index: dict[int, int], places: dict[tuple[int, int], int], arrays: _Arrays
+    explanation: Opened, key: str, index: dict[int, int], places: dict[tuple[int, int], int], arrays: _Arrays
 ) -> dict[str, Any]:
     """Only what is not as in the right pass."""
     fault: Fault = explanation.faults[key]

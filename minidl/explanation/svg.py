@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
 
 from minidl.explanation.drawing import arranged
 from minidl.explanation.numbers import heat, shape_text, short
+from minidl.explanation.opened import Opened
 from minidl.explanation.record import Entry, Passed
 from minidl.tensor import Array
-
-if TYPE_CHECKING:
-    from minidl.explanation.explanation import Explanation
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 164, 72, 244, 96, 12
 INK, SOFT, VALUE, GRADIENT, WIRE = "#1d2129", "#646a73", "#0a62a9", "#b8480a", "#b9b6ac"
@@ -20,7 +17,7 @@ SANS = "Helvetica, Arial, DejaVu Sans, sans-serif"
 MONO = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 
 
-def svg(explanation: Explanation) -> str:
+def svg(explanation: Opened) -> str:
     """A picture from left to right: tensors with value (=) and gradient (∂), edges with what they pass on."""
     where = arranged(explanation)
     shown = list(explanation)
@@ -142,7 +139,7 @@ def _colour(cell: int) -> str:
     return "#" + "".join(f"{round(m + (to - m) * share):02x}" for m, to in zip(MIDDLE, end, strict=True))
 
 
-def dot(explanation: Explanation) -> str:
+def dot(explanation: Opened) -> str:
     """The same for Graphviz (`dot -Tpdf`): its own layout."""
     arranged(explanation)  # as many as can be drawn
     lines = [

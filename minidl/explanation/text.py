@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl.explanation.check import Difference
 from minidl.explanation.numbers import FEW, listed, shape_text
+from minidl.explanation.opened import Opened
 from minidl.explanation.record import Entry
 from minidl.tensor import Array
-
-if TYPE_CHECKING:
-    from minidl.explanation.explanation import Explanation
 
 _LEFT = 17  # characters of the left column
 
 
-def text(explanation: Explanation) -> str:
+def text(explanation: Opened) -> str:
     """From the loss back to the leaves, each result after all that were computed from it."""
     entries = explanation.entries
     results = [(step, entries[i]) for step, i in enumerate(explanation.order, 1) if i in explanation.shown]
@@ -37,7 +34,7 @@ def text(explanation: Explanation) -> str:
     return "\n\n".join(blocks)
 
 
-def verdict(explanation: Explanation) -> str:
+def verdict(explanation: Opened) -> str:
     """What the finite differences say, in a sentence."""
     checked = [e for e in explanation.entries if e.difference is not None and not e.difference.reason]
     wrong = [e.name for e in checked if e.difference and not e.difference.ok]

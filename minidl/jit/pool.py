@@ -12,13 +12,21 @@ import contextlib
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from minidl.core import locks
 from minidl.jit.environment import interpreted
 
-if TYPE_CHECKING:
-    from minidl.jit.kernel import Kernel
+
+class Parallel(Protocol):
+    """A kernel, as the pool sees it: its two builds, compiled when first asked for."""
+
+    @property
+    def serial(self) -> Callable[..., Any]: ...
+
+    @property
+    def threaded(self) -> Callable[..., Any]: ...
 
 
 class _Pool:
@@ -31,7 +39,7 @@ class _Pool:
         self.lock = locks.lock()
         self.mask = threading.local()  # numba.set_num_threads counts for the calling thread only
 
-    def run(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
+    def run(self, kernel: Parallel, args: tuple[Any, ...]) -> Any:
         count = get_num_threads()
         if count == 1 or self.lost or interpreted():
             return kernel.serial(*args)

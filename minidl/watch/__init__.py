@@ -23,12 +23,13 @@ from minidl.watch.activations import probe
 from minidl.watch.diagnosis import FEWEST, MOST, Diagnosis
 from minidl.watch.findings import Finding, together
 from minidl.watch.parameters import moved, parameters_of
+from minidl.watch.series import Series
 from minidl.watch.text import told
 
 __all__ = ["Finding", "Watch"]
 
 
-class Watch:
+class Watch(Series):
     """A callback of `train.fit` that measures layers, gradients and steps, and says in sentences what is wrong.
 
     every      steps between two that are watched; the first is watched, too
@@ -61,41 +62,15 @@ class Watch:
         self._begin(Diagnosis({}, FEWEST))
 
     def _begin(self, diagnosis: Diagnosis) -> None:
-        self._diagnosis = diagnosis
-        self._steps: list[int] = []
-        self._losses: list[float] = []
-        self._records: dict[str, dict[str, list[float]]] = {}
-        self.layers: dict[str, str] = {}  # those with outputs, in the order of the run: name → title
-        self.parameters: dict[str, bool] = {}  # name → is it a weight, as steps are judged by?
+        super()._begin(diagnosis)
         self._total, self._count = 0.0, 0  # of losses since the last watched step
         self._before: dict[str, Array] = {}
-
-    @property
-    def steps(self) -> Array:
-        return np.array(self._steps, np.int64)
-
-    @property
-    def losses(self) -> Array:
-        return np.array(self._losses)
-
-    @property
-    def records(self) -> dict[str, dict[str, Array]]:
-        return {name: {k: np.array(v) for k, v in kept.items()} for name, kept in self._records.items()}
-
-    @property
-    def findings(self) -> list[Finding]:
-        return self._diagnosis.findings
 
     @property
     def sentences(self) -> list[str]:
         """The findings to be read; those that share cause and advice in one."""
         groups = together(self.findings)
         return [f"{' '.join(f'{f.when[:1].upper()}{f.when[1:]}: {f.fact}.' for f in g)} {g[0].remedy}" for g in groups]
-
-    @property
-    def guesses(self) -> dict[str, float]:
-        """What the loss would be by guessing, where the targets are classes: words → number."""
-        return self._diagnosis.guesses
 
     # ------------------------------------------------------------------------------------- the run
 
@@ -141,12 +116,6 @@ class Watch:
             for values in kept.values():
                 values.extend([math.nan] * (len(self._steps) - len(values)))
         self._diagnosis.look(run.step, layers, parameters, loss, self._shown)
-
-    def _keep(self, name: str, statistics: dict[str, float]) -> None:
-        kept = self._records.setdefault(name, {})
-        for key, value in statistics.items():
-            values = kept.setdefault(key, [math.nan] * (len(self._steps) - 1))
-            values.append(value)
 
     # --------------------------------------------------------------------------------- what is told
 

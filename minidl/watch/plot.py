@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minidl.shared.files import FilePath
 from minidl.shared.plot import check_png, new_figure, write_png
 from minidl.tensor import Array
-
-if TYPE_CHECKING:
-    from minidl.watch import Watch
+from minidl.watch.series import Series
 
 MOST = 12  # names in a legend
 
 
-def draw(watch: Watch, path: FilePath) -> None:
+def draw(watch: Series, path: FilePath) -> None:
     """See `Watch.plot`. Lines go from dark, near the inputs, to light."""
     if not len(watch.steps):
         raise ValueError("plot: expected a run that was watched, found none")
@@ -67,7 +65,7 @@ def draw(watch: Watch, path: FilePath) -> None:
     write_png(figure, path, dpi=110)
 
 
-def _findings(axes: Any, watch: Watch) -> None:
+def _findings(axes: Any, watch: Series) -> None:
     """What was found, in words, in place of a sixth diagram."""
     import textwrap
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from minidl.watch.findings import together
-
-if TYPE_CHECKING:
-    from minidl.watch import Watch
+from minidl.watch.series import Series
 
 WIDTH = 100
 _NAMES = 40
@@ -18,7 +15,7 @@ _OF_LAYERS = ("mean", "std", "zeros", "dead", "saturated")
 _OF_PARAMETERS = {"gradient_rms": "gradient rms", "update_ratio": "‖Δθ‖/‖θ‖"}
 
 
-def told(watch: Watch) -> str:
+def told(watch: Series) -> str:
     """The numbers of the last watched step, and all findings; those of one kind share cause and advice."""
     steps = watch.steps.tolist()
     if not steps:
