@@ -1,4 +1,4 @@
-"""The API reference, made from the docstrings: `python .ci/docs/make.py [DIRECTORY]` (`.ci/docs/html`; needs the `dev` extra).
+"""The API reference, made from the docstrings: `python .ci/docs/make.py [DIRECTORY]`; needs the `dev` extra.
 
 Docstrings are written to be read as text: arguments in aligned columns, a formula and its derivative some spaces
 apart. pdoc takes Markdown, in which both run together; so each paragraph is turned into what it is.
