@@ -103,7 +103,7 @@ def assert_alike(model, optimizer, other, others):
         assert optimizer.state[p]["step"] == others.state[q]["step"]
 
 
-@pytest.mark.parametrize("wrong", [0, 1, 5, 7])
+@pytest.mark.parametrize("wrong", [0, 1, 2, 5, 7])
 @pytest.mark.parametrize("way", ["call", "run"])
 def test_an_error_of_the_functions_own_leaves_what_the_eager_path_leaves(way, wrong):
     rng = np.random.default_rng(0)

@@ -80,6 +80,13 @@ def test_shapes_and_dtypes_record_again_and_are_told_once():
     assert compiled.stats["recorded"] == 13
 
 
+def test_another_dtype_of_the_same_shape_is_another_program():
+    compiled = minidl.compile(lambda x: ops.relu(x) * 2.0)
+    for dtype in (np.float32, np.float64, np.float32):
+        y = compiled(np.array([1.5, -1.0, 3.0], dtype)).data
+        assert (y.tolist(), y.dtype) == ([3.0, 0.0, 6.0], dtype)
+
+
 def test_options_that_keep_changing_are_told_once():
     _, optimizer, step = small()
     compiled = minidl.compile(step)
