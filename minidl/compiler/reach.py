@@ -88,6 +88,8 @@ class Guard:
 
 
 def _sign(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return type(x), tuple(map(_sign, x))
     return (type(x), repr(x)) if type(x) in (int, float, complex, str, bytes) or isinstance(x, np.generic) else id(x)
 
 
