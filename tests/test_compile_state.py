@@ -546,3 +546,52 @@ def test_two_threads_record_at_the_same_time():
     for t in threads:
         t.join(60)
     assert found == {0: True, 1: True}
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "set", "attribute"])
+def test_a_step_that_computes_with_what_it_adds_to_is_told(kind):
+    """Adding happens in the recording call only: what is computed from it would be of that call for ever."""
+    log, table, seen, thing = [], {}, set(), types.SimpleNamespace(rows=[])
+
+    def step(x):
+        if kind == "list":
+            log.append("call")
+            return x * len(log)
+        if kind == "dict":
+            table[len(table)] = 1
+            return x + np.array(list(table), float).sum()
+        if kind == "set":
+            seen.add(len(seen))
+            return x[: len(seen)] * 2.0
+        thing.rows.append(3.0)
+        return x * sum(thing.rows)
+
+    x = np.arange(1.0, 6.0)
+    with pytest.raises(minidl.CompileError, match=r"the step adds to .* in Python, .* and computes with what is in it"):
+        minidl.compile(step)(x)
+    assert not log
+    assert not table
+    assert not seen
+    assert not thing.rows
+    found = minidl.compile(step, fallback=True)
+    with pytest.warns(RuntimeWarning, match="computes with what is in it"):
+        first = found(x)
+    values = [first, found(x), found(x)]
+    del log[:], thing.rows[:]
+    table.clear(), seen.clear()
+    expected = [step(x) for _ in range(3)]
+    assert [np.asarray(v).tolist() for v in values] == [np.asarray(v).tolist() for v in expected]
+
+
+def test_a_step_that_only_keeps_a_log_is_compiled():
+    log, marks = [], {}
+
+    def step(x):
+        log.append(len(log))
+        marks[len(log)] = "called"
+        return x * 2.0
+
+    compiled = minidl.compile(step)
+    assert [compiled(np.ones(2)).tolist() for _ in range(3)] == [[2.0, 2.0]] * 3
+    assert log == [0]
+    assert list(marks) == [1]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.compiler.logs import commit
 from minidl.compiler.numbers import LARGEST, NumberNeeded
 from minidl.compiler.program import Outdated, Program, record, unforeseen
 from minidl.compiler.recording import Recording, replay
@@ -277,7 +278,7 @@ class Step:
                 program.compile()
             except Exception as error:
                 raise unforeseen(error) from error
-            program.made.commit(self._rebound)
+            commit(program, self._rebound, lambda: record(self.function, state, form, arrays)[0])
             self._restless = 0 if program.made.changes or state.holds() else self._restless + 1
             self.stats["record_seconds"] += recorded - began
             self.stats["compile_seconds"] += time.perf_counter() - recorded
