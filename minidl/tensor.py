@@ -7,8 +7,8 @@ An op is a function of arrays that returns its value and, for each input, the fu
         return a * b, (lambda dy: dy * b, lambda dy: dy * a)
 
 `@op` unwraps Tensors, calls the function, and keeps the gradient functions of those inputs that need a
-gradient. `Tensor.backward` starts with dL/dL = 1 and applies the chain rule, each tensor after all that
-were computed from it: dL/dx = Σ over the uses y of x of (dL/dy · dy/dx).
+gradient. `Tensor.backward` starts with dL/dL = 1 and applies the chain rule, each tensor after all those
+computed from it: dL/dx = Σ over the uses y of x of (dL/dy · dy/dx).
 
 A gradient function returns a new array or a view of the gradient it was given, and modifies neither
 that nor anything it captured. Arrays that broadcasting repeated are summed back by the engine.
@@ -37,12 +37,12 @@ from minidl.core.registry import enter
 from minidl.core.seam import SEAM, announced
 
 Gradient = Callable[[Array], Array]
-_LISTS = (list, tuple)  # as a name: `list | tuple` would be made anew for each argument
+_LISTS = (list, tuple)  # a constant: `list | tuple` would be built anew for each argument
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Node:
-    """How a tensor was computed: the inputs that need a gradient; the call, as it was made; where in whose program."""
+    """How a tensor was computed: the inputs that need a gradient, the call as it was made, and the user's line."""
 
     __slots__ = ("args", "at", "code", "function", "gradients", "inputs", "kwargs", "op")
 
@@ -57,7 +57,7 @@ class Node:
 
 
 class _Freed:
-    """Stands for the record that a backward has used up; so do its copies."""
+    """Stands for a graph that backward has freed; copying or unpickling gives the same object."""
 
     op = "freed"
 
@@ -72,7 +72,7 @@ class Tensor(Operators):
     """An array that can be differentiated through.
 
     data            the values: anything `np.asarray` takes; another byte order becomes the native one
-    requires_grad   shall `backward` leave dL/d(this) in `.grad`? float32 and float64 only
+    requires_grad   whether `backward` leaves dL/d(this) in `.grad`; float32 and float64 only
     grad            None or an array of this tensor's shape and dtype; leaves accumulate into it
     """
 
@@ -121,10 +121,10 @@ class Tensor(Operators):
         """Add dL/d(leaf) to the `.grad` of every leaf that this tensor L was computed from.
 
         grad           dL/d(this), of this tensor's shape; may be left out (it is 1) where size is 1
-        retain_graph   keep the record, so that backward can be called again; else it is freed on the way
+        retain_graph   keep the graph so that backward can be called again; otherwise it is freed on the way
 
         RuntimeError: nothing here requires a gradient, grad is missing, or the graph has been freed.
-        ValueError: grad has another shape. Whatever is raised, no `.grad` has changed.
+        ValueError: grad has another shape. After either, no `.grad` has changed.
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor does not require a gradient, or was computed under no_grad")
@@ -132,7 +132,7 @@ class Tensor(Operators):
             if self.size != 1:
                 raise RuntimeError(f"backward: expected a scalar or a `grad` of shape {self.shape}, found neither")
             grad = np.ones_like(self.data)
-        dy = as_array(values_of(grad), self.dtype)[...]  # an array of its own: ops know a new gradient by its identity
+        dy = as_array(values_of(grad), self.dtype)[...]  # a new object: ops recognise a gradient by its identity
         if dy.shape != self.shape:
             raise ValueError(f"backward: expected a grad of shape {self.shape}, found {dy.shape}")
         on = SEAM.interceptor
@@ -166,7 +166,7 @@ def backward_order(root: Tensor) -> Iterator[Tensor]:
 
     RuntimeError, before the first: an earlier backward has freed a part of the graph.
     """
-    uses: dict[Tensor, int] = {}  # of each tensor as an input: so many gradients arrive before its own is complete
+    uses: dict[Tensor, int] = {}  # of each tensor as an input: its gradient is complete once that many have arrived
     stack = [root]
     while stack:
         node = stack.pop()._node
@@ -176,10 +176,10 @@ def backward_order(root: Tensor) -> Iterator[Tensor]:
             uses[x] = uses.get(x, 0) + 1
             if uses[x] == 1:
                 stack.append(x)
-    ready = [root]  # those whose every use has been seen
+    ready = [root]  # tensors whose uses have all been seen
     while ready:
         tensor = ready.pop()
-        inputs = tensor._node.inputs if tensor._node else ()  # now: whoever gets the tensor may free its node
+        inputs = tensor._node.inputs if tensor._node else ()  # before the yield: the caller may free the node
         yield tensor
         for x in inputs:
             left = uses[x] = uses[x] - 1
@@ -198,10 +198,10 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
     """Make a function of arrays, which returns (value, gradient function per input), an op on Tensors.
 
     Inputs are the positional arguments. Those named in `lists` may be lists or tuples of Tensors, which count as
-    that many inputs; elsewhere such a list is a TypeError. An input for which no gradient function is returned has no
-    gradient: it is a TypeError to ask for one. TypeError, ValueError and IndexError raised by the function get the
-    op's name put before. ValueError: the name is another op's, unless `replace`. In the function and in
-    backward NumPy neither warns nor raises, whatever `np.seterr` says: infinity and NaN are values like others.
+    that many inputs; elsewhere such a list is a TypeError, and so is an input that requires a gradient
+    but gets no gradient function. TypeError, ValueError and IndexError raised by the function are prefixed with the
+    op's name. ValueError: the name is another op's, unless `replace`. In the function and in backward
+    NumPy neither warns nor raises, whatever `np.seterr` says: infinity and NaN are ordinary values.
     """
     if function is None:
         return functools.partial(op, lists=lists, replace=replace)
@@ -211,7 +211,7 @@ def op(function: Any = None, *, lists: tuple[str, ...] = (), replace: bool = Fal
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
         if kwargs and any(isinstance(value, Tensor | list | tuple) for value in kwargs.values()):
-            bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors given by name are inputs all the same
+            bound = inspect.signature(function).bind(*args, **kwargs)  # Tensors passed by keyword are inputs too
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
         inputs: list[Any] = []

@@ -1,4 +1,4 @@
-"""Arrays as the engine has them: made of what users give, and gradients in the shape of what they belong to."""
+"""The engine's arrays: converted from what users pass, with gradients in the shape of what they belong to."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from minidl.core.seam import SEAM
 
 
 def as_array(x: ArrayLike, dtype: Any = None) -> Array:
-    """`np.asarray`, but arrays of other libraries that speak NumPy's protocols (as `minidl.compile`'s) stay theirs."""
+    """`np.asarray`, except that arrays of other types that follow NumPy's protocols (traced ones) stay as they are."""
     if type(x) is not np.ndarray:
         x = np.asarray(x, like=x) if hasattr(x, "__array_function__") else SEAM.array(np.asarray(x, dtype))
     return x if dtype is None or x.dtype == dtype else x.astype(dtype)  # type: ignore[no-any-return]
 
 
 def unbroadcast(dx: Array, like: Array, dy: Array, node: Any) -> Array:
-    """`dx`, made of `dy` by an op's gradient function, in the shape and dtype of the op's input `like`.
+    """`dx`, which an op's gradient function computed from `dy`, in the shape and dtype of the op's input `like`.
 
-    Broadcasting repeats an array, and its transpose is a sum: in float64. ValueError where the input cannot have been
-    repeated so: neither the result nor another input of the op's `node` has that length there.
+    Broadcasting repeats an array, and its transpose is a sum: in float64. ValueError if the input cannot have been
+    repeated that way: neither the result nor another input of the op's `node` has that length there.
     """
     shape, dtype = like.shape, like.dtype
     if type(dx) is np.ndarray and dx.shape == shape and dx.dtype is dtype:
@@ -47,5 +47,5 @@ def _shapes(args: Any) -> Iterator[tuple[int, ...]]:
 
 
 def is_view(dx: Array, dy: Array) -> bool:
-    """Is dx, which is no array of its own, a view of dy, or of something that is not to be written to?"""
+    """Whether dx, which does not own its memory, is a view of dy or of something read-only."""
     return dx.base is dy or dx.base is dy.base or not dx.flags.writeable  # broadcasting gives read-only views

@@ -1,6 +1,6 @@
-"""Arithmetic without NumPy's errors: what overflows is infinite, what is undefined is NaN, and nobody is told.
+"""Arithmetic without NumPy's errors: overflow gives infinity and undefined results NaN, silently.
 
-As machine code has it, and whatever the program around has set with `np.seterr`.
+As in machine code, and whatever the program has set with `np.seterr`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def _setting() -> tuple[contextvars.ContextVar[Any], Any]:
-    """The variable in which NumPy keeps what it does about such errors, and its value for: nothing."""
+    """NumPy's context variable for floating-point error handling, and its value for ignoring all."""
     before = contextvars.copy_context()
     with np.errstate(all="ignore"):
         return next((v, value) for v, value in contextvars.copy_context().items() if before.get(v) is not value)
@@ -27,7 +27,7 @@ _ERRORS, _IGNORED = _setting()
 
 
 def quietly(function: Callable[P, R]) -> Callable[P, R]:
-    """The function under `np.errstate(all="ignore")`, in a fifth of the time that entering that takes."""
+    """The function under `np.errstate(all="ignore")`, in a fifth of the time that entering it takes."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

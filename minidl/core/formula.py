@@ -1,4 +1,4 @@
-"""The formula that the docstring of an op or kernel opens with, for those who print it.
+"""The formula that opens the docstring of an op or kernel, parsed for the code that prints it.
 
     \"\"\"y = x·Wᵀ + b.   dL/dx = dL/dy·W,  dL/dW = dL/dyᵀ·x      x: float
 
@@ -9,11 +9,11 @@ The form, in the first paragraph (line breaks count as spaces):
 
 value       first, "y = …": a name, with an index where it needs one, then "=" or "+="
 gradients   "dL/d<input> = …", one for each input, with commas between them. The input is one word (`x`, `weight[v]`)
-            or stands in brackets: `dL/d(ln σ²)`. How many spaces come before does not matter
-note        what stands two spaces or more behind the value or the last gradient
+            or stands in brackets: `dL/d(ln σ²)`. Any number of spaces may precede them
+note        whatever follows the value or the last gradient after two or more spaces
 
-A later paragraph that begins with a gradient continues them, up to its first full stop. What has no value in this
-form has no formula: then its first paragraph is the note.
+A later paragraph that begins with a gradient continues them, up to its first full stop. A docstring that does not open
+with a value in this form has no formula: its first paragraph is the note.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GAP = re.compile(r"(?<![,;])\s{2,}")
 
 
 class Formula(NamedTuple):
-    """y = …, then dL/dx = … of all inputs, then the note. Empty where the docstring has none."""
+    """y = …, then dL/dx = … for all inputs, then the note. Parts that the docstring lacks are empty."""
 
     forward: str
     backward: str
@@ -44,7 +44,7 @@ class Formula(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The value's formula or, where there is none, what the note begins with."""
+        """The value's formula or, failing that, the beginning of the note."""
         return self.forward or _GAP.split(self.note)[0]
 
 

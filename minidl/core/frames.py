@@ -1,4 +1,4 @@
-"""The line of the user's program that runs: the innermost frame outside of minidl and NumPy."""
+"""The current line of the user's program: the innermost frame outside minidl and NumPy."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 _LIBRARIES = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), np.__file__))
 
 
-_INSIDE: set[str] = set()  # files that were looked at before: recording asks for each op
+_INSIDE: set[str] = set()  # files known to be inside: every recorded op asks
 _OUTSIDE: set[str] = set()
 
 
 def users_frame(depth: int = 1) -> FrameType:
     """The frame of the user's program that called, or the outermost one if all are inside.
 
-    depth   how many frames to leave out at first: 1 is the caller's caller
+    depth   how many frames to skip first: 1 starts at the caller's caller
     """
     frame = sys._getframe(depth + 1)
     while (file := frame.f_code.co_filename) not in _OUTSIDE and (caller := frame.f_back):
@@ -28,7 +28,7 @@ def users_frame(depth: int = 1) -> FrameType:
 
 
 def _is_inside(file: str) -> bool:
-    """Is this one of minidl's or NumPy's files? minidl's `example.py` is shown as a user's program would be."""
+    """Whether this is one of minidl's or NumPy's files. minidl's `example.py` counts as a user's program."""
     inside = file.startswith(_LIBRARIES) and os.path.basename(file) != "example.py"
     (_INSIDE if inside else _OUTSIDE).add(file)
     return inside

@@ -1,4 +1,4 @@
-"""Where nothing is recorded for backward: a count for each thread, and for each task of asyncio."""
+"""`no_grad`: blocks in which nothing is recorded for backward, counted per thread and asyncio task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSED = ContextVar("minidl.no_grad", default=0)  # in how many no_grad blocks w
 class no_grad(ContextDecorator):
     """Within this block (or function) and this thread, nothing is recorded for backward.
 
-    Of a generator or coroutine so decorated, each part that runs is within the block; what runs between them is not.
+    In a decorated generator or coroutine, each step runs within the block; what runs between steps does not.
 
     >>> w = minidl.Tensor([1.0, 2.0], requires_grad=True)
     >>> with minidl.no_grad():
@@ -28,7 +28,7 @@ class no_grad(ContextDecorator):
         PAUSED.set(PAUSED.get() + 1)
 
     def __exit__(self, *exception: object) -> None:
-        PAUSED.set(max(PAUSED.get() - 1, 0))  # 0: a generator may be closed elsewhere than it was entered
+        PAUSED.set(max(PAUSED.get() - 1, 0))  # max: a generator may be closed in another context than it was entered in
 
     def __call__(self, function: Any) -> Any:
         if inspect.iscoroutinefunction(function):
@@ -46,7 +46,7 @@ class no_grad(ContextDecorator):
 
 
 class _Steps(Generator[Any, Any, Any]):
-    """A generator, each step of which runs under no_grad."""
+    """A generator whose every step runs under no_grad."""
 
     def __init__(self, generator: Any) -> None:
         self._generator = generator
@@ -61,7 +61,7 @@ class _Steps(Generator[Any, Any, Any]):
 
 
 class _AsyncSteps(AsyncGenerator[Any, Any]):
-    """The same of an asynchronous generator."""
+    """An asynchronous generator whose every step runs under no_grad."""
 
     def __init__(self, generator: Any) -> None:
         self._generator = generator

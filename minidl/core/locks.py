@@ -1,8 +1,8 @@
-"""Locks, and what becomes of them in a forked child. Every lock of minidl is made here.
+"""Locks that survive a fork. Every lock of minidl is made here.
 
-A child has the memory of its parent, but only the thread that forked. What another thread had locked nobody would
-ever unlock: such locks are free again in the child. What the lock guards must therefore be fit for use at any moment;
-where it is not (a compiler at work), the fork waits until it is.
+A forked child has its parent's memory but only the thread that forked, so a lock held by another thread would never be
+released: such locks are released in the child. What they guard must therefore be consistent at every moment; where it
+is not (a compiler at work), the fork waits until it is.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _taken: list[Any] = []
 
 
 def lock() -> Any:
-    """A `threading.RLock` that is free in a forked child, unless the thread that forked has it."""
+    """A `threading.RLock` that is free in a forked child unless the forking thread holds it."""
     return renewed(threading.RLock())
 
 
 def renewed(lock: _Lock) -> _Lock:
-    """The lock of somebody else's object, made free in forked children: what it guards is fit for use at any moment."""
+    """Make a lock of another object free in forked children. What it guards must be consistent at every moment."""
     _RENEWED.add(lock)
     return lock
 
 
 def awaited(lock: _Lock) -> _Lock:
-    """A lock without which this process does not fork: what it guards is fit for use only when it is free.
+    """A lock that is acquired before this process forks: what it guards is consistent only while it is free.
 
-    In the order of these calls they are taken before a fork, and must be where several are taken otherwise.
+    A fork acquires them in the order of these calls; code that holds several must acquire them in that order too.
     """
     _AWAITED.append(lock)
     return lock

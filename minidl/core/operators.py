@@ -1,4 +1,4 @@
-"""Python's operators on Tensors: each is the op of its name in `OPS`, where `@op` enters what it makes."""
+"""Python's operators on Tensors: each calls the op of its name in `OPS`, where `@op` registers every op."""
 
 # mypy: disable-error-code="no-any-return"
 
@@ -16,7 +16,7 @@ OPS: dict[str, Callable[..., Any]] = {}
 
 
 class Operators:
-    """What a Tensor does as an array of `data`: arithmetic and indexing by ops, comparisons as plain arrays."""
+    """A Tensor's array interface: arithmetic and indexing are ops, comparisons give plain arrays."""
 
     __slots__ = ()
     __array_ufunc__ = None  # ndarray * Tensor is Tensor.__rmul__
@@ -30,7 +30,7 @@ class Operators:
     T = property(lambda self: OPS["transpose"](self))
 
     def numpy(self) -> Array:
-        """The values, not a copy; what is done with them is not recorded."""
+        """The values, not a copy; operations on them are not recorded."""
         return self.data
 
     def item(self) -> Any:
@@ -134,7 +134,7 @@ class Operators:
     def __ne__(self, other: ArrayLike) -> Array:  # type: ignore[override]
         return np.asarray(self.data != values_of(other))
 
-    # Reductions and reshaping that one writes after a dot; `minidl.ops` has them all.
+    # Reductions and reshaping as methods; `minidl.ops` has them all.
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
         return OPS["sum"](self, axis, keepdims)
 
@@ -149,5 +149,5 @@ class Operators:
 
 
 def values_of(x: ArrayLike) -> Any:
-    """The array of a Tensor; anything else as it is."""
+    """The array of a Tensor; anything else unchanged."""
     return x.data if isinstance(x, Operators) else x

@@ -1,4 +1,4 @@
-"""What is known by its name: ops, kernels and their variants. A name means one thing until replacement is asked for."""
+"""Registries of ops, kernels and their variants by name. A name is replaced only on request."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def enter(registry: dict[str, Any], kind: str, made: Callable[..., Any], replace: bool) -> None:
-    """Put `made` into the registry under its name.
+    """Register `made` under its name.
 
-    A notebook cell that runs again, or a module that is reloaded, defines the same function anew: that replaces it.
+    Running a notebook cell again or reloading a module redefines the same function, which replaces it.
     ValueError: the name belongs to another function, and `replace` is not set.
     """
     name = made.__name__
@@ -23,5 +23,5 @@ def enter(registry: dict[str, Any], kind: str, made: Callable[..., Any], replace
 
 
 def _definition(function: Any) -> tuple[str, str]:
-    """Which definition in whose text a function comes from: the same again after an edit."""
+    """(where a function is defined, its qualified name): the same again after an edit."""
     return function.__module__, function.__qualname__

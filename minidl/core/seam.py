@@ -1,8 +1,8 @@
-"""The one seam: through it somebody looks on, or takes part, while the ops of this thread run.
+"""The one seam through which code observes, or takes part in, the ops that run in this thread.
 
 `@op`, `@kernel` and modules call the thread's interceptor if there is one, and so do `as_array`, `default_generator`,
 `Tensor.backward` and optimizers, which announce what they begin.
-Nothing is patched, so other threads go on as always, and who looks on needs nothing from those that are looked at.
+Nothing is patched, so other threads are unaffected, and an interceptor needs no cooperation from what it observes.
 
     class Counting(Interceptor):
         def op(self, function, args, arrays, kwargs):
@@ -25,23 +25,23 @@ P = ParamSpec("P")
 
 
 class Interceptor:
-    """What `@op` and the others call instead. Here each does what it would do anyway.
+    """Base class of interceptors. By default each method does what would happen without one.
 
-    knows_fused   `module` is content not to see a Dense and its ReLU that a Sequential runs as the op `dense_relu`
+    knows_fused   `module` need not see a Dense and its ReLU that a Sequential runs as the op `dense_relu`
     """
 
     knows_fused: bool = False
 
     def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
-        """(value, gradient functions) of an op. `args` are as the caller gave them, `arrays` without their Tensors."""
+        """(value, gradient functions) of an op. `args` are as the caller passed them, `arrays` the same as arrays."""
         return function(*arrays, **kwargs)
 
     def module(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a module that is called returns."""
+        """Call a module and return its result."""
         return module.run(*args, **kwargs)
 
     def kernel(self, kernel: Any, args: tuple[Any, ...]) -> Any:
-        """What a kernel returns."""
+        """Call a kernel and return its result."""
         return (kernel._replacement or kernel.direct)(*args)
 
     def backward(self, tensor: Any, run: Callable[[], None]) -> None:
@@ -49,18 +49,18 @@ class Interceptor:
         run()
 
     def gradient(self, op: str, tensor: Any) -> None:
-        """Hear that backward begins to carry a gradient through `op` to `tensor`; "": to add one to its `.grad`."""
+        """Backward is about to carry a gradient through `op` to `tensor`, or if `op` is "", to add to its `.grad`."""
 
     def update(self, optimizer: Any, parameter: Any, run: Callable[[], None]) -> None:
         """Run an optimizer's update of one parameter."""
         run()
 
     def array(self, array: Any) -> Any:
-        """An array that an op has made of a number or list among its inputs."""
+        """An array that an op converted from a number or list among its inputs."""
         return array
 
     def generator(self, default: Any) -> Any:
-        """Whom those get that ask for the default generator."""
+        """The generator to use in place of the default one."""
         return default
 
 
@@ -68,7 +68,7 @@ class _Seam(threading.local):
     interceptor: Interceptor | None = None
 
     def array(self, array: Any) -> Any:
-        """Let the interceptor see the array that an op has made of a number or list."""
+        """Show the interceptor an array that an op converted from a number or list."""
         return array if self.interceptor is None else self.interceptor.array(array)
 
 
@@ -76,7 +76,7 @@ SEAM = _Seam()
 
 
 def announced(backward: Callable[P, None]) -> Callable[P, None]:
-    """The method `backward`, told to the interceptor when it begins."""
+    """The method `backward`, announced to the interceptor when it begins."""
 
     @functools.wraps(backward)
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -90,7 +90,7 @@ def announced(backward: Callable[P, None]) -> Callable[P, None]:
 
 @contextlib.contextmanager
 def intercepted(interceptor: Interceptor | None) -> Iterator[None]:
-    """Within the block, this thread's ops, kernels and draws go through the interceptor; None: through nobody."""
+    """Within the block, this thread's ops, kernels and draws go through the interceptor; None: through none."""
     before, SEAM.interceptor = SEAM.interceptor, interceptor
     try:
         yield

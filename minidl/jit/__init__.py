@@ -1,6 +1,6 @@
 """Kernels: plain loops that Numba compiles when they are first called, on one thread pool, cached on disk.
 
-`KERNELS` lists them by name. See `minidl.jit.kernel` for how one is written, `minidl.jit.pool` for threads.
+`KERNELS` lists them by name. See `minidl.jit.kernel` for how to write one, `minidl.jit.pool` for threads.
 """
 
 from minidl.jit.environment import interpreted

@@ -1,7 +1,7 @@
 """Compiled kernels on disk, so that a second process need not compile. Imported when the first kernel is compiled.
 
-Numba's own cache, kept in a private directory of each version of everything that its key leaves out, and
-never a reason to fail: what cannot be read is deleted and compiled anew.
+Numba's own cache, in a private directory per version of everything that Numba's key leaves out. It never
+causes a failure: files that cannot be read are deleted and compiled anew.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from minidl.core import locks
 from minidl.jit.environment import private_directory
 
 locks.awaited(global_compiler_lock)
-locks.awaited(ffi.lib._lock._lock)  # LLVM's: who frees code takes it alone
+locks.awaited(ffi.lib._lock._lock)  # LLVM's: freeing code takes this lock alone
 
 
 _ROOT = os.path.dirname(os.path.dirname(__file__))
@@ -36,10 +36,10 @@ _CONSTANT = re.compile(rb"\b_?[A-Z][A-Z0-9_]+\b")
 
 
 def kernel_sources(root: str = _ROOT) -> list[str]:
-    """The files of a package that compiled code is made from, wherever they are.
+    """The files of a package that compiled code depends on, wherever they are.
 
-    Those with a kernel, or with what Numba or LLVM is told; and those with a constant that such a file imports, since
-    compiled code holds its value.
+    Those with a kernel or with settings for Numba or LLVM, and those with a constant that such a file imports,
+    since compiled code holds its value.
     """
     texts: dict[str, bytes] = {}
     for path in glob.iglob(os.path.join(glob.escape(root), "**", "*.py"), recursive=True):
@@ -58,14 +58,14 @@ def kernel_sources(root: str = _ROOT) -> list[str]:
 
 
 def _values(names: list[bytes], text: bytes) -> bool:
-    """Whether one of these names is given a value there, and not an object or a dict."""
+    """Whether the text assigns one of these names a plain value, not an object or a dict."""
     value = rb"(?:: [^=\n]+)? = (?!\{|_?[A-Z]\w*\()"
     return any(re.search(rb"^" + name + value, text, re.MULTILINE) for name in names)
 
 
 @functools.cache
 def cache_directory() -> str | None:
-    """Where this version's kernels are kept, or None (with one warning) if nowhere.
+    """The directory of this version's kernels, or None (with one warning) if there can be none.
 
     The name covers Numba's version, the flags in the environment, and all of minidl's `kernel_sources`, since one
     kernel may have inlined another.
@@ -98,7 +98,7 @@ def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
 
 
 class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  # type: ignore[misc]
-    """Where a function's files are, and from what source they were made."""
+    """Where a function's cache files are, and the source they were compiled from."""
 
     def __init__(self, function: Any, source: str) -> None:
         self._py_file, self._lineno, self._code = source, function.__code__.co_firstlineno, function.__code__.co_code
@@ -118,10 +118,10 @@ class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  #
 
 
 class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
-    """The files of one function. A data file is named after what it is for, and says so inside.
+    """The cache files of one function. A data file is named after its signature, and repeats it inside.
 
-    Numba numbers them by what the index says, so that two processes that compile for two signatures at once would
-    both write number 1, and the index of either would lead to the code of the other.
+    Numba numbers them from the index, so two processes that compile two signatures at once would both write
+    number 1, and either index could lead to the other's code.
     """
 
     def save(self, key: Any, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the environment says: whether kernels are compiled, and where files are kept between runs.
+"""Settings from the environment: whether kernels are compiled, and where files are kept between runs.
 
 Compiled kernels and downloaded data are in `$MINIDL_CACHE`, else `$XDG_CACHE_HOME/minidl`, else `~/.cache/minidl`.
 """
@@ -8,7 +8,7 @@ import stat
 
 
 def cache_root() -> str:
-    """The cache's directory, which need not exist yet. FileNotFoundError: nothing names one and there is no home."""
+    """The cache's directory, which need not exist yet. FileNotFoundError: no variable names one, and no home."""
     if chosen := os.environ.get("MINIDL_CACHE"):
         return chosen
     if base := os.environ.get("XDG_CACHE_HOME"):
@@ -20,10 +20,10 @@ def cache_root() -> str:
 
 
 def private_directory(*parts: str) -> str:
-    """`cache_root()/parts…`, made if need be, that nobody but this user can write to.
+    """`cache_root()/parts…`, created if need be, writable by this user alone.
 
-    Raises OSError where it cannot be made, cannot be written to, or belongs to somebody else:
-    Numba's index files are pickles, so a directory that others can write to would run their code.
+    Raises OSError if it cannot be created or written to, or belongs to another user:
+    Numba's index files are pickles, so a directory that others can write to could run their code.
     """
     directory = cache_root()
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -50,5 +50,5 @@ def _check_private(directory: str) -> None:
 
 
 def interpreted() -> bool:
-    """Do kernels run as plain Python (`NUMBA_DISABLE_JIT=1`: for debuggers and coverage)?"""
+    """Whether kernels run as plain Python (`NUMBA_DISABLE_JIT=1`, for debuggers and coverage)."""
     return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")

@@ -5,10 +5,10 @@
         for i in range(x.size):
             y[i] = 0 if x[i] < 0 else x[i]
 
-A kernel writes its result into its last arguments. It does not check anything: the op that calls it has
-brought the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
-them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` registers another loop that does
-the same, for `minidl bench` to check and time. Importing this file does not import Numba.
+A kernel writes its result into its last arguments. It checks nothing: the op that calls it has
+converted the arrays to C order and one float dtype and has allocated the output. `KERNELS` lists all of
+them; `with relu_forward.replaced_by(mine):` swaps one, `@relu_forward.variant` registers an alternative
+implementation for `minidl bench` to check and time. Importing this file does not import Numba.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from minidl.jit.environment import interpreted
 from minidl.jit.pool import POOL
 
 KERNELS: dict[str, Kernel] = {}
-REPLACED: dict[str, Callable[..., Any]] = {}  # kernels that something stands in for now: what that is
+REPLACED: dict[str, Callable[..., Any]] = {}  # name of a replaced kernel → its current replacement
 
-prange = range  # in a kernel's parallel build this name is numba.prange
+prange = range  # numba.prange in a kernel's parallel build
 _COMPILE_LOCK = locks.lock()
 
 
 class Kernel:
-    """A loop and its compiled builds. Call it as the function it was made from.
+    """A loop and its compiled builds, called like the function it was made from.
 
-    `py_func` is the plain Python function. `parallel` is None, or tells from the arguments of a call
-    whether threads would pay. `fma`: may a·b + c be rounded once, as a fused multiply-add? `emitted` returns
-    the Numba intrinsic that stands for this kernel where other kernels call it, or None.
-    `linked`: other kernels call its one machine code, and do not compile it in.
+    `py_func` is the plain Python function. `parallel` is None, or a predicate over a call's
+    arguments: whether threads pay. `fma`: a·b + c may be rounded once, as a fused multiply-add. `emitted` returns
+    the Numba intrinsic that replaces this kernel inside other kernels, or None.
+    `linked`: other kernels jump to its machine code instead of compiling it in.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Kernel:
         return self.direct(*args)
 
     def direct(self, *args: Any) -> Any:
-        """The call itself, whatever stands in this kernel's place."""
+        """Call this kernel itself, even while it is replaced."""
         if self.parallel is not None and self.parallel(*args):
             return POOL.run(self, args)
         return (self._serial or self.serial)(*args)
@@ -105,10 +105,10 @@ class Kernel:
         fma: bool | None = None,
         replace: bool = False,
     ) -> Any:
-        """Register a loop that does what this kernel does as one of its `variants`, under its name.
+        """Register an alternative implementation of this kernel in its `variants`, under its name.
 
-        For `minidl bench`, which checks it against the kernel's reference and times both, and for `replaced_by`.
-        Options as for `kernel`; `fma` is this kernel's unless given. TypeError: it takes another number of arguments.
+        `minidl bench` checks it against the kernel's reference and times both; `replaced_by` can put it in place.
+        Options as for `kernel`; `fma` defaults to this kernel's. TypeError: it takes another number of arguments.
         ValueError: the name is another variant's, unless `replace`.
         """
 
@@ -131,8 +131,8 @@ class Kernel:
     def replaced_by(self, other: Callable[..., Any]) -> Iterator[None]:
         """Within the block, in every thread, calls of this kernel go to `other` (a kernel or function).
 
-        Calls from Python, that is: kernels that call this one were compiled with it. TypeError: `other` takes
-        another number of arguments.
+        Only calls from Python: kernels that call this one have it compiled in. TypeError: `other` takes another
+        number of arguments.
         """
         self._check_arguments(other)
         before, self._replacement = self._replacement, other
@@ -168,15 +168,15 @@ def kernel(
 ) -> Kernel | Callable[[Callable[..., Any]], Kernel]:
     """Make a loop a kernel and register it in `KERNELS` under its name.
 
-    parallel   a predicate over the call's arguments that says when threads pay (see the top of the file)
+    parallel   a predicate over the call's arguments: when threads pay (see `minidl.jit.pool`)
     fma        let a·b + c be one fused multiply-add. There is no other fast-math: sums keep the source's
-               order and NaN its meaning, so that all builds agree; write a sum so that it fuses one way only
+               order and NaN its meaning, so that all builds agree; write a sum so that it can fuse one way only
     emitted    a function that returns the Numba intrinsic to replace this loop inside compiled kernels, or None
-               where this processor has none; called when such a kernel is compiled. The loop stays its definition
-    linked     compile this once, and let the kernels that call it jump there: for loops that are long to compile
+               where this processor has none; called when such a kernel is compiled. The loop remains its definition
+    linked     compile this once and let the kernels that call it jump there: for loops that take long to compile
                and long to run
-    updates    names of those arguments that it changes and that hold something before: for `minidl.compile`
-    replace    take the place in `KERNELS` of another kernel of this name, which is a ValueError else
+    updates    names of the arguments whose previous contents it reads and changes: for `minidl.compile`
+    replace    replace another kernel of this name in `KERNELS`, which is otherwise a ValueError
 
     >>> @minidl.kernel
     ... def twice(x, y):
@@ -213,7 +213,7 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
             scope[name] = _called(scope[name])
         elif scope.get(name) is prange:
             scope[name] = numba.prange if parallel else range
-    # A function of its own per build: Numba's cache tells builds apart by name only, not by their flags.
+    # One function per build: Numba's cache distinguishes builds by name only, not by their flags.
     build = types.FunctionType(fn.__code__, scope, fn.__name__, fn.__defaults__, fn.__closure__)
     build.__qualname__ = f"{fn.__qualname__}.{'parallel' if parallel else 'serial'}{'_fma' if made.fma else ''}"
     build.__module__ = fn.__module__
@@ -227,9 +227,9 @@ def _compile(made: Kernel, parallel: bool) -> Callable[..., Any]:
 
 
 def _called(made: Kernel) -> Any:
-    """What stands for a kernel in the source of another: its intrinsic for this processor, a jump, or its source.
+    """What a kernel becomes inside another: its intrinsic for this processor, a jump, or its source.
 
-    Bounds are checked in source only, so then it is never the intrinsic.
+    Bounds are checked in source only, so with bounds checks it is never the intrinsic.
     """
     import numba
 

@@ -1,7 +1,7 @@
-"""Calls of machine code that exists already, from code that is being compiled. Imported when it is compiled.
+"""Calls from newly compiled code to machine code that already exists. Imported when such code is compiled.
 
-Numba compiles a function into each that calls it. For a long loop that is called from many kernels this takes
-seconds each time, and gains nothing; here the caller jumps to the one machine code that there is, by its symbol.
+Numba compiles a function into each of its callers. For a long loop called from many kernels this takes seconds
+each time and gains nothing; here the caller jumps to the existing machine code by its symbol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 @dataclass(frozen=True)
 class Needed:
-    """What must be in this process before code from the disk cache, which jumps to that symbol, can be loaded."""
+    """What this process must hold before it can load cached code that jumps to a symbol."""
 
     module: str
     kernel: str
@@ -25,7 +25,7 @@ class Needed:
     symbol: str
 
     def __call__(self) -> None:
-        """LookupError: it has another symbol now, so whatever jumps there must be compiled anew."""
+        """LookupError: the symbol has changed, so code that jumps there must be compiled anew."""
         kernel = getattr(importlib.import_module(self.module), self.kernel)
         found = overload(kernel.serial, self.kinds).fndesc.llvm_func_name
         if found != self.symbol:

@@ -1,9 +1,9 @@
 """The thread pool that parallel kernels share, and how many threads it has.
 
-Threads. A kernel declared with `parallel=` has a second build in which `prange` is parallel. It is used
-when the predicate given there says that the arguments are worth it. A parallel iteration owns its
-output, so both builds give the same bits, and whenever the thread pool cannot be entered (one thread
-asked for, a forked child, `workqueue` busy in another Python thread) the serial build runs instead.
+A kernel declared with `parallel=` has a second build in which `prange` is parallel, used when that predicate
+says that the arguments are worth it. Each parallel iteration owns its output, so both builds give the same
+bits, and whenever the thread pool cannot be entered (one thread asked for, a forked child, `workqueue` busy
+in another Python thread) the serial build runs instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minidl.jit.environment import interpreted
 
 
 class Parallel(Protocol):
-    """A kernel, as the pool sees it: its two builds, compiled when first asked for."""
+    """A kernel as the pool sees it: its two builds, compiled on first use."""
 
     @property
     def serial(self) -> Callable[..., Any]: ...
@@ -30,14 +30,14 @@ class Parallel(Protocol):
 
 
 class _Pool:
-    """Numba's one thread pool: how many threads to use, and whether it may be entered now."""
+    """Numba's thread pool: how many threads to use, and whether it may be entered now."""
 
     def __init__(self) -> None:
         self.requested: int | None = None
         self.lost = False  # in a forked child of a process whose pool was running
-        self.reentrant = False  # may several Python threads be inside? `workqueue` aborts the process
+        self.reentrant = False  # whether several Python threads may be inside: `workqueue` would abort the process
         self.lock = locks.lock()
-        self.mask = threading.local()  # numba.set_num_threads counts for the calling thread only
+        self.mask = threading.local()  # numba.set_num_threads affects the calling thread only
 
     def run(self, kernel: Parallel, args: tuple[Any, ...]) -> Any:
         count = get_num_threads()
@@ -61,7 +61,7 @@ class _Pool:
         if count > numba.config.NUMBA_NUM_THREADS and not pool_is_running():
             numba.config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = count  # `workqueue` launches the latter
         parallel._launch_threads()
-        # `numba.set_num_threads` refuses more than the cores. The pool may be smaller if somebody else started it.
+        # `numba.set_num_threads` refuses more than the cores. The pool is smaller if other code started it so.
         parallel._set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
         self.mask.count = count
 
@@ -82,7 +82,7 @@ def pool_is_running() -> bool:
 
 
 def _after_fork_in_child() -> None:
-    """The pool's threads did not survive the fork, and OpenMP ends a child that enters it again."""
+    """Mark the pool as lost: its threads did not survive the fork, and OpenMP ends a child that enters it."""
     POOL.lost = POOL.lost or pool_is_running()
 
 
@@ -91,7 +91,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_num_threads() -> int:
-    """How many threads a parallel kernel uses: as set, else `NUMBA_NUM_THREADS`, else the cores."""
+    """The number of threads a parallel kernel uses: as set, else `NUMBA_NUM_THREADS`, else the cores."""
     if POOL.requested is None:
         named = os.environ.get("NUMBA_NUM_THREADS", "")
         POOL.requested = int(named) if named.isdecimal() and int(named) > 0 else _cores()

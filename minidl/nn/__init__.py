@@ -1,4 +1,4 @@
-"""Layers. A layer is a Python object whose parameters are found by looking at its attributes.
+"""Layers: Python objects whose parameters are found among their attributes.
 
     class Net(nn.Module):
         def __init__(self):
@@ -8,9 +8,9 @@
         def forward(self, x):
             return self.output(ops.relu(self.hidden(x)))
 
-Leaf Tensors among the attributes are parameters and arrays are buffers (state that no optimizer moves), in
-their modules, lists, tuples and dicts too, in the order in which they were assigned. Nothing need be called
-first, and there is no registry to get out of step.
+Leaf Tensors among the attributes are parameters and arrays are buffers (state that no optimizer updates), also
+inside modules, lists, tuples and dicts, in order of assignment. `super().__init__()` is not needed, and there
+is no registry to get out of step.
 """
 
 from minidl.nn import init

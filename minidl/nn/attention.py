@@ -18,15 +18,15 @@ from minidl.tensor import ArrayLike, Tensor
 class MultiheadAttention(Module):
     """Attention in `num_heads` projections of queries, keys and values (Vaswani et al. 2017, section 3.2.2).
 
-    headₕ = softmax(qₕ·kₕᵀ / √D)·vₕ with q = x·W_qᵀ + b_q cut into heads of D = embed_dim / num_heads, k and v
-    likewise; the output is the heads side by side through `out_proj`.
+    headₕ = softmax(qₕ·kₕᵀ / √D)·vₕ with q = x·W_qᵀ + b_q split into heads of size D = embed_dim / num_heads, k and v
+    likewise; the output is `out_proj` of the concatenated heads.
 
     dropout       the probability with which a weight is 0 during training
     kdim, vdim    features of keys and values, if not embed_dim: then the weights are q_proj_weight, k_proj_weight
-                  and v_proj_weight, else all in one in_proj_weight (3·embed_dim, embed_dim)
-    batch_first   sequences are (N, L, E); else (L, N, E), as PyTorch has it by default
+                  and v_proj_weight, else one in_proj_weight (3·embed_dim, embed_dim)
+    batch_first   sequences are (N, L, E); else (L, N, E), PyTorch's default
 
-    Weights start uniform as `xavier_uniform_` has it, out_proj.weight as a Dense's, biases at 0.
+    Weights are initialised by `xavier_uniform_`, out_proj.weight as in Dense, biases to 0.
     """
 
     def __init__(
@@ -82,15 +82,15 @@ class MultiheadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """(output, weights): like query, and (N, L, S), or (N, H, L, S) unless averaged; None unless needed.
+        """(output, weights): output like query; weights (N, L, S), (N, H, L, S) unless averaged, None unless needed.
 
         query (L, N, E), key (S, N, kdim), value (S, N, vdim), or (N, L, …) if batch_first, or without N
-        key_padding_mask   (N, S): booleans, True where a key is hidden from all, or floats to add to the scores
-        attn_mask          (L, S) or (N·H, L, S): booleans, True where it is hidden from a query, or floats to add
-        is_causal          query i sees keys j ≤ i: with an attn_mask that says so already it changes nothing
+        key_padding_mask   (N, S): booleans, True where a key is hidden from all queries, or floats added to the scores
+        attn_mask          (L, S) or (N·H, L, S): booleans, True where a key is hidden from a query, or floats to add
+        is_causal          query i sees keys j ≤ i; no effect with an attn_mask that is causal already
 
-        Without the weights (and dropout) it is faster. A query that sees no key is 0 then before `out_proj`, and NaN
-        where weights are needed: both as in PyTorch. ValueError: shapes that do not fit. TypeError: integer masks.
+        Without weights (and dropout) it is faster. A query that sees no key then gives 0 before `out_proj`, but NaN
+        if weights are needed, both as in PyTorch. ValueError: shapes that do not fit. TypeError: integer masks.
         """
         inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in (query, key, value)]
         batch, queries, keys = self._check(*(x.shape for x in inputs))

@@ -1,4 +1,4 @@
-"""Modules made of modules, under PyTorch's names: a sequence that computes, lists and dicts that hold, a shortcut."""
+"""Modules made of modules, under PyTorch's names: Sequential, ModuleList, ModuleDict, and Residual."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModuleList(Module):
         return {name: m for name, m in vars(self).items() if name.isdecimal() or isinstance(m, Module)}
 
     def _replace(self, modules: list[Module]) -> None:
-        """Hold these modules, under the names that they had or the numbers of their places."""
+        """Hold these modules, under their present names or numbered by position."""
         before = self._named()
         names = {id(m): name for name, m in before.items() if not name.isdecimal()}
         for name in before:
@@ -41,19 +41,19 @@ class ModuleList(Module):
         return module  # type: ignore[no-any-return]
 
     def _place(self, index: Any) -> int:
-        """An index from 0 on. IndexError if there is no such place."""
+        """The non-negative form of an index. IndexError if out of range."""
         i = operator.index(index)
         if not -len(self) <= i < len(self):
             raise IndexError(f"{type(self).__name__}: expected an index into {len(self)} modules, found {i}")
         return i % len(self)
 
     def append(self, module: Module) -> Self:
-        """Put a module at the end."""
+        """Append a module."""
         setattr(self, str(len(self)), self._checked(module, len(self)))
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Put these modules at the end."""
+        """Append these modules."""
         for i, module in enumerate(found := list(modules)):
             self._checked(module, len(self) + i)
         for module in found:
@@ -61,14 +61,14 @@ class ModuleList(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Put a module before the one in place `index`; those after it are numbered anew."""
+        """Insert a module before the one at `index`; those after it are renumbered."""
         modules = list(self)
         modules.insert(index, self._checked(module, index))
         self._replace(modules)
         return self
 
     def pop(self, index: int = -1) -> Module:
-        """Take out the module in this place and return it."""
+        """Remove the module at this index and return it."""
         module: Module = self[self._place(index)]
         del self[index]
         return module
@@ -104,9 +104,9 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """One module after another. A Dense and the ReLU after it run as one op (`ops.dense_relu`): see `runs_as_one`.
+    """Modules applied in order. A Dense followed by a ReLU runs as one op (`ops.dense_relu`): see `runs_as_one`.
 
-    They are named "0", "1", …, or as in the one dict given, in its order.
+    Modules are named "0", "1", …, or by the keys of a single dict, in its order.
 
     >>> model = nn.Sequential(nn.Dense(4, 8), nn.ReLU(), nn.Dense(8, 3))
     >>> model(np.zeros((2, 4), np.float32)).shape
@@ -138,7 +138,7 @@ class Sequential(ModuleList):
         return x
 
     def _check_parts(self, x: tuple[Any, ...], place: int, layer: Any) -> None:
-        """TypeError where a layer of minidl's own is about to get several things, as an LSTM returns them."""
+        """TypeError if one of minidl's own layers is about to receive a tuple, such as an LSTM returns."""
         if type(layer).__module__.startswith("minidl.nn.") and not isinstance(layer, Sequential):
             giver = f" of module {place - 1} ({type(self[place - 1]).__name__})" if place else ""
             raise TypeError(
@@ -151,14 +151,14 @@ def _calls() -> tuple[Any, ...]:
     return Dense.__call__, Dense.run, Dense.forward, ReLU.__call__, ReLU.run, ReLU.forward
 
 
-_OWN_CALLS = _calls()  # before anybody changes them
+_OWN_CALLS = _calls()  # before anything patches them
 
 
 def runs_as_one(layer: Any, after: Any) -> bool:
-    """Whether a Sequential runs these two as `ops.dense_relu` and calls neither: a Dense and the ReLU after it.
+    """Whether a Sequential runs these two, a Dense and the ReLU after it, as `ops.dense_relu` and calls neither.
 
-    Not if one is of a subclass, or has a `forward` or `run` of its own, or its class was given another; and not for an
-    interceptor that sees modules, unless it says that it knows of this (`Interceptor.knows_fused`).
+    Not if either is of a subclass or has a patched `forward` or `run`, on the object or its class; and not under an
+    interceptor that sees modules, unless it declares that it knows of this (`Interceptor.knows_fused`).
     """
     if type(layer) is not Dense or type(after) is not ReLU:
         return False
@@ -180,7 +180,7 @@ class ModuleDict(Module):
         return {name: m for name, m in vars(self).items() if isinstance(m, Module)}
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Put in these modules, in their order. TypeError: not modules. KeyError: names that cannot be."""
+        """Add these modules in order. TypeError: not modules. KeyError: invalid names."""
         for key, module in dict(modules).items():
             self[key] = module
 
@@ -197,13 +197,13 @@ class ModuleDict(Module):
         return self._modules().items()
 
     def pop(self, key: str) -> Module:
-        """Take out the module of this name and return it."""
+        """Remove the module of this name and return it."""
         module = self[key]
         delattr(self, key)
         return module
 
     def clear(self) -> None:
-        """Take out all modules."""
+        """Remove all modules."""
         for key in self.keys():
             del self[key]
 
@@ -233,7 +233,7 @@ class ModuleDict(Module):
 class Residual(Module):
     """y = s(x) + f(x): a module f with a shortcut s around it, x itself if None   (He et al. 2016, eq. 1 and 2).
 
-    Parameters are named "module.…" and "shortcut.…". ValueError where the two do not have one shape.
+    Parameters are named "module.…" and "shortcut.…". ValueError if the two differ in shape.
     """
 
     def __init__(self, module: Module, shortcut: Module | None = None) -> None:
@@ -253,7 +253,7 @@ class Residual(Module):
 
 
 def free_name(module: Module, name: Any) -> str:
-    """`name`, if an attribute of `module` may be called so. TypeError: no text. KeyError: empty, dotted or taken."""
+    """`name`, if it may name an attribute of `module`. TypeError: not a string. KeyError: empty, dotted or taken."""
     if not isinstance(name, str):
         raise TypeError(f"{type(module).__name__}: expected names, found {name!r}")
     if not name or "." in name or hasattr(module, name):

@@ -18,10 +18,10 @@ PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circ
 
 
 class _Convolution(Module):
-    """weight and bias, uniform on ± 1/√fan_in (PyTorch's default), and what the three layers have in common.
+    """What the three layers share: weight and bias, uniform on ± 1/√fan_in (PyTorch's default), and padding.
 
-    padding_mode says what is put around x: "zeros"; what is next to it, mirrored ("reflect"); its outermost elements
-    ("replicate"); or what is at its other end ("circular").
+    padding_mode is what surrounds x: "zeros"; its mirror image ("reflect"); its outermost elements ("replicate"); or
+    elements from its other end ("circular").
     """
 
     dimensions = 2
@@ -67,7 +67,7 @@ class _Convolution(Module):
             init.uniform_(self.bias, -bound, bound, generator)
 
     def _padded(self, x: ArrayLike) -> tuple[ArrayLike, Any]:
-        """(x with what is put around it, the zeros that are still to be put around it)"""
+        """(x with any padding other than zeros applied, the zero padding left for the op)"""
         if self.padding_mode == "zeros":
             return x, self.padding
         stride, dilation = (pair(getattr(self, n), n, 1, self.dimensions) for n in ("stride", "dilation"))

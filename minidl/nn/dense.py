@@ -1,4 +1,4 @@
-"""The dense layer, and the shape that it takes."""
+"""The dense layer, and Flatten, which gives its input the right shape."""
 
 from __future__ import annotations
 

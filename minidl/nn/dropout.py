@@ -1,4 +1,4 @@
-"""Dropout as a layer: it knows whether the model is in training."""
+"""Dropout as a layer, which is active in training mode only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class Dropout(Module):
-    """`ops.dropout` in training mode, nothing in evaluation. p: the probability of 0.
+    """`ops.dropout` in training mode, the identity in evaluation mode. p: the probability of 0.
 
     >>> layer = nn.Dropout(0.5)
     >>> y = layer(np.ones(1000)).numpy()  # what is kept is divided by 1 − p
@@ -31,7 +31,7 @@ class Dropout(Module):
 
 
 class Dropout2d(Dropout):
-    """`ops.dropout2d` in training mode, nothing in evaluation: whole channels are 0, each with probability p."""
+    """`ops.dropout2d` in training mode, else the identity: whole channels are 0, each with probability p."""
 
     def forward(self, x: ArrayLike) -> Tensor:
         return ops.dropout2d(x, self.p, self.training, self.generator)

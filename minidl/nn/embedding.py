@@ -14,7 +14,7 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class Embedding(Module):
-    """`ops.embedding`: weight (num_embeddings, embedding_dim) from N(0, 1), the row of padding_idx 0 and kept so.
+    """`ops.embedding`: weight (num_embeddings, embedding_dim) from N(0, 1); the row of padding_idx is and stays 0.
 
     >>> layer = nn.Embedding(10, 4, padding_idx=0)
     >>> y = layer(np.array([[1, 2, 0]]))

@@ -1,6 +1,6 @@
-"""Initial values of weights, under PyTorch's names. Each fills a Tensor or array in place and returns it.
+"""Weight initialisers, under PyTorch's names. Each fills a Tensor or array in place and returns it.
 
-A weight is (out, in, …kernel). Randomness is the generator's, or minidl's own.
+A weight is (out, in, …kernel). Random numbers come from `generator`, by default minidl's own.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """By how much a nonlinearity shrinks its input's spread: √2 for relu, √(2 / (1 + slope²)) for leaky_relu, ….
+    """The gain that makes up for a nonlinearity: √2 for relu, √(2 / (1 + slope²)) for leaky_relu, ….
 
-    ValueError for a name that is not known.
+    ValueError for an unknown name.
     """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
@@ -38,7 +38,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fans(tensor: Tensor | Array) -> tuple[int, int]:
-    """(fan_in, fan_out): how many inputs an output sums over, and the other way round. ValueError below 2 axes."""
+    """(fan_in, fan_out): inputs per output, and outputs per input. ValueError for fewer than 2 axes."""
     if tensor.ndim < 2:
         raise ValueError(f"expected a weight of at least 2 axes, found shape {tensor.shape}")
     field = math.prod(tensor.shape[2:])
@@ -66,7 +66,7 @@ def ones_(tensor: T) -> T:
 
 
 def eye_(tensor: T) -> T:
-    """The identity matrix. ValueError unless there are two axes."""
+    """The identity matrix. ValueError unless it has two axes."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: expected two axes, found shape {tensor.shape}")
     return _fill(tensor, np.eye(*tensor.shape))
@@ -90,7 +90,7 @@ def trunc_normal_(
     b: float = 2.0,
     generator: np.random.Generator | None = None,
 ) -> T:
-    """Normal, but drawn again while outside [a, b]. ValueError where less than one draw in 10⁴ would fit."""
+    """Normal, redrawn while outside [a, b]. ValueError if fewer than one draw in 10⁴ would fit."""
     lo, hi = (a - mean) / std, (b - mean) / std
     if not math.erf(hi / math.sqrt(2)) - math.erf(lo / math.sqrt(2)) > 2e-4:
         raise ValueError(f"trunc_normal_: expected bounds around the mean {mean} (std {std}), found [{a}, {b}]")
@@ -153,7 +153,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: np.random.Generator | N
 
 
 def dirac_(tensor: T, groups: int = 1) -> T:
-    """The convolution that changes nothing: in each group, output i is input i (PyTorch's). ValueError below 3 axes."""
+    """The identity convolution: in each group, output i is input i. ValueError for fewer than 3 axes."""
     if not 3 <= tensor.ndim <= 5 or groups < 1 or tensor.shape[0] % groups:
         raise ValueError(
             f"dirac_: expected 3 to 5 axes, the first a multiple of groups={groups}, found shape {tensor.shape}"
@@ -167,7 +167,7 @@ def dirac_(tensor: T, groups: int = 1) -> T:
 
 
 def sparse_(tensor: T, sparsity: float, std: float = 0.01, generator: np.random.Generator | None = None) -> T:
-    """Normal with this std, but in each column a part `sparsity` of the rows is 0   (Martens 2010)."""
+    """Normal with this std, but in each column a fraction `sparsity` of the rows is 0   (Martens 2010)."""
     if tensor.ndim != 2 or not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: expected two axes and a part from 0 to 1, found {tensor.shape} and {sparsity}")
     random = generator or default_generator()

@@ -1,4 +1,4 @@
-"""Modules: what layers and models are made of. See `minidl.nn` for how one is written."""
+"""`Module`, the base class of layers and models. See `minidl.nn` for how to write one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
 
 class Module:
-    """Something with parameters that computes. Subclasses assign attributes and define `forward`.
+    """A computation with parameters. Subclasses assign attributes and define `forward`.
 
-    Its state are the leaf Tensors (parameters) and arrays (buffers) among its attributes and in their lists and dicts
-    before it is called the first time, and Tensors added later that require a gradient. What else `forward` leaves in
-    an attribute is not.
+    Its state is the leaf Tensors (parameters) and arrays (buffers) among its attributes, and in lists and dicts there,
+    before its first call, and Tensors added later that require a gradient. Anything else that `forward` leaves in an
+    attribute is not state.
 
     >>> class Affine(nn.Module):
     ...     def __init__(self):
@@ -46,13 +46,13 @@ class Module:
         return self.run(*args, **kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The call itself, without whoever looks on (see `minidl.core.seam`)."""
+        """The call itself, without an interceptor (see `minidl.core.seam`)."""
         if "_first" not in self.__dict__:
             self._begin()
         return self.forward(*args, **kwargs)
 
     def _begin(self) -> None:
-        """What is an attribute now is what there was before the first call."""
+        """Note the attributes that exist before the first call."""
         vars(self).setdefault("_first", {name for name, _ in _walk(vars(self), "")})
 
     # -------------------------------------------------------------------------------- reflection
@@ -64,7 +64,7 @@ class Module:
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, depth first, shared ones once."""
+        """This module and all inside it, depth first; shared ones once."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -89,16 +89,16 @@ class Module:
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         """The modules, parameters and buffers directly inside this one, under their names."""
-        first: set[str] | None = vars(self).get("_first")  # the names there were before the first call
+        first: set[str] | None = vars(self).get("_first")  # names that existed before the first call
         for name, value in _walk(vars(self), ""):
             if first is None or name in first or isinstance(value, Module):
                 yield name, value
             elif isinstance(value, Tensor) and value.requires_grad:
-                first.add(name)  # a parameter made on purpose: still one when it is frozen
+                first.add(name)  # a parameter added on purpose: it remains one when frozen
                 yield name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(name, parameter) in definition order; one that is shared comes once, under its first name."""
+        """(name, parameter) in definition order; a shared one comes once, under its first name."""
         seen: set[int] = set()
         for name, value in self._named_state():
             if isinstance(value, Tensor) and id(value) not in seen:
@@ -110,7 +110,7 @@ class Module:
         return (p for _, p in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """(name, buffer) in definition order; one that is shared comes once."""
+        """(name, buffer) in definition order; a shared one comes once."""
         seen: set[int] = set()
         for name, value in self._named_state():
             if not isinstance(value, Tensor) and id(value) not in seen:
@@ -120,13 +120,13 @@ class Module:
     # ------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Array]:
-        """Name → array of every parameter and buffer: PyTorch's names. The arrays are not copies."""
+        """Name → array of every parameter and buffer, under PyTorch's names. The arrays are not copies."""
         return {name: values_of(value) for name, value in self._named_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Copy values into the parameters and buffers of the same names.
 
-        KeyError: names missing or, if `strict`, names too many. ValueError: another shape. TypeError: not
+        KeyError: missing or, if `strict`, unexpected names. ValueError: another shape. TypeError: not
         numbers. Everything is checked before anything is changed.
         """
         mine = self.state_dict()
@@ -156,7 +156,7 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Let gradients be computed for the parameters, or freeze them."""
+        """Unfreeze the parameters, or freeze them (False)."""
         for p in self.parameters():
             p.requires_grad = requires_grad
         return self
@@ -169,7 +169,7 @@ class Module:
     # -------------------------------------------------------------------------------------- repr
 
     def extra_repr(self) -> str:
-        """What distinguishes this layer from others of its class."""
+        """The layer's settings, as `repr` shows them."""
         return ""
 
     @reprlib.recursive_repr()
@@ -199,7 +199,7 @@ def _state(module: Module, prefix: str, path: tuple[int, ...]) -> Iterator[tuple
     for name, value in module._members():
         if not isinstance(value, Module):
             yield f"{prefix}{name}", value
-        elif id(value) not in (*path, id(module)):  # a child that knows its parent is not inside it
+        elif id(value) not in (*path, id(module)):  # a reference to a parent is not a child
             yield from _state(value, f"{prefix}{name}.", (*path, id(module)))
 
 
@@ -222,14 +222,14 @@ def check_flags(layer: str, **flags: Any) -> None:
 
 
 def check_dim(layer: str, dim: Any) -> int:
-    """An axis. TypeError unless it is an int."""
+    """`dim`. TypeError unless it is an int."""
     if not is_integer(dim):
         raise TypeError(f"{layer}: expected dim as an int, found {dim!r}")
     return int(dim)
 
 
 def probability(layer: str, p: Any, name: str = "p") -> float:
-    """A number from 0 to 1. TypeError, ValueError: another thing, or outside."""
+    """A number from 0 to 1. TypeError: not a number. ValueError: out of range."""
     p = number(p, name)
     if not 0 <= p <= 1:
         raise ValueError(f"{layer}: expected a probability {name} from 0 to 1, found {p}")

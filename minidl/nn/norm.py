@@ -91,7 +91,7 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(_Normalisation):
-    """`ops.layer_norm` over the last axes, of normalized_shape, which weight and bias have too."""
+    """`ops.layer_norm` over the last axes, of shape normalized_shape, as are weight and bias."""
 
     def __init__(
         self,

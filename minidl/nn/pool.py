@@ -14,7 +14,7 @@ from minidl.tensor import ArrayLike, Tensor
 def _check(
     layer: str, count: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, **flags: Any
 ) -> None:
-    """TypeError, ValueError: not what windows over `count` axes can be."""
+    """TypeError, ValueError: not valid for windows over `count` axes."""
     k, p = pair(kernel_size, "kernel_size", 1, count), pair(padding, "padding", 0, count)
     pair(dilation, "dilation", 1, count)
     if stride is not None:

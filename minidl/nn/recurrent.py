@@ -13,11 +13,11 @@ from minidl.tensor import ArrayLike, Tensor
 
 
 class _Recurrent(Module):
-    """What RNN, LSTM and GRU have in common: layers, directions, states.
+    """What RNN, LSTM and GRU share: layers, directions, states.
 
     x (T, N, input_size), or (N, T, …) if batch_first, or (T, input_size) for one sequence. Parameters of layer k with G
-    gates: weight_ih_lk (G·H, inputs), weight_hh_lk (G·H, H), bias_ih_lk, bias_hh_lk (G·H,), and `_reverse` for the
-    way back; uniform on ± 1/√H. dropout: of each layer's output but the last's, in training.
+    gates: weight_ih_lk (G·H, inputs), weight_hh_lk (G·H, H), bias_ih_lk, bias_hh_lk (G·H,), with `_reverse` for the
+    backward direction; uniform on ± 1/√H. dropout applies to each layer's output but the last's, in training.
     """
 
     cell = "tanh"
@@ -85,7 +85,7 @@ class _Recurrent(Module):
                     getattr(self, f"{name}_l{k}{way}", None)
                     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 )
-                if b_ih is not None and self.cell != "gru":  # only the new state of a GRU tells the two apart
+                if b_ih is not None and self.cell != "gru":  # only a GRU's new state needs the two biases apart
                     b_ih, b_hh = b_ih + b_hh, None
                 if b_hh is None:
                     b_hh = np.zeros(self.gates * self.hidden_size, dtype)
@@ -120,8 +120,8 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     """h ← f(x·W_ihᵀ + b_ih + h·W_hhᵀ + b_hh), f tanh or relu (`nonlinearity`).   (x, h0, lengths) → (y, h)
 
-    y (T, N, D·H), h (layers·D, N, H), D = 2 if bidirectional. lengths (N,): steps from there on leave the state as
-    it is and give y = 0, as PyTorch's packed sequences. ValueError: states or lengths of another shape or range.
+    y (T, N, D·H), h (layers·D, N, H), D = 2 if bidirectional. lengths (N,): later steps leave the state as it is
+    and give y = 0, as in PyTorch's packed sequences. ValueError: states or lengths of another shape or range.
     """
 
     def __init__(self, *args: Any, nonlinearity: str = "tanh", **options: Any) -> None:

@@ -25,7 +25,7 @@ class TransformerEncoderLayer(Module):
     (Xiong et al. 2020). Dropout acts on the attention's weights, on its output, and twice in f.
 
     activation    "relu", "gelu", or a function of Tensors
-    batch_first   sequences are (N, L, d_model); else (L, N, d_model), as PyTorch has it by default
+    batch_first   sequences are (N, L, d_model); else (L, N, d_model), PyTorch's default
     """
 
     def __init__(
