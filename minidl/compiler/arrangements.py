@@ -1,4 +1,4 @@
-"""NumPy's functions that put elements in other places: views, parts, and arrays made of several."""
+"""NumPy's functions that rearrange elements: views, parts, and arrays put together from several."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def take(r: Recorder, a: Any, indices: Any, axis: Any = None, mode: str = "raise
 
 
 def _common(r: Recorder, arrays: Any, dtype: Any, casting: Any) -> tuple[list[Traced], Any]:
-    """(the arrays, their common dtype or the one asked for). TypeError: the casting does not allow that one."""
+    """(the arrays, their common dtype or the one asked for). TypeError: `casting` does not allow that one."""
     made = [traced(r, x) for x in arrays]
     kind = np.result_type(*(x.dtype for x in made)) if dtype is None else np.dtype(dtype)
     for x in made:
@@ -127,7 +127,7 @@ def stack(r: Recorder, arrays: Any, axis: int = 0, dtype: Any = None, casting: A
 def pad(r: Recorder, array: Any, pad_width: Any, mode: Any = "constant", constant_values: Any = 0) -> Any:
     if mode != "constant" or np.ndim(constant_values) or isinstance(constant_values, Traced):
         raise r.error(f"pads with {mode} {constant_values!r}", "only one constant can be written down")
-    probe = np.pad(np.empty(array.shape, bool), pad_width)  # for NumPy's reading of the widths, and its errors
+    probe = np.pad(np.empty(array.shape, bool), pad_width)  # NumPy interprets the widths and raises its errors
     widths = _widths(pad_width, array.ndim)
     y = r.buffer(probe.shape, array.dtype)
     inner = tuple(slice(a, a + n) for n, (a, _) in zip(array.shape, widths, strict=True))

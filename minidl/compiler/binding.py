@@ -1,4 +1,4 @@
-"""A call of a NumPy function, bound to NumPy's signature: each argument is honoured, or an error names it."""
+"""Calls of NumPy functions, bound to NumPy's signatures: each argument is honoured, or an error names it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def known(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def call(r: Recorder, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """np.function(*args, **kwargs), written down.
+    """Record np.function(*args, **kwargs).
 
-    CompileError: it is not known, or an argument would be dropped. TypeError: NumPy does not take these arguments.
+    CompileError: the function is unknown, or an argument would be dropped. TypeError: NumPy rejects the arguments.
     """
     name, does = function.__name__, FUNCTIONS.get(function.__name__)
     if does is None or not function.__module__.startswith("numpy"):
@@ -49,13 +49,13 @@ def call(r: Recorder, function: Callable[..., Any], args: Any, kwargs: Any) -> A
         return does(r, **given)
     check_out(r, f"np.{name}", out)
     if "dtype" in takes and given.get("dtype") is None and name not in ("concatenate", "stack"):
-        given["dtype"] = out.dtype  # NumPy reduces in the dtype of what it writes to
+        given["dtype"] = out.dtype  # NumPy reduces in the dtype of the output
     return store(r, out, does(r, **given), exact=name != "clip")
 
 
 @functools.cache
 def _signature(function: Callable[..., Any], does: Callable[..., Any]) -> inspect.Signature:
-    """NumPy's, or where NumPy cannot tell (up to 2.3 of what is written in C), the function's here with an `out`."""
+    """NumPy's signature or, where it has none (C functions, up to 2.3), that of our function with an `out`."""
     try:
         return inspect.signature(function)
     except ValueError:
@@ -80,7 +80,7 @@ def check_out(r: Recorder, name: str, out: Any) -> None:
 
 
 def store(r: Recorder, out: Traced, value: Any, exact: bool = True, casting: Any = "same_kind") -> Traced:
-    """Write the value into `out`. ValueError: another shape. TypeError: the casting does not allow it."""
+    """Write the value into `out`. ValueError: another shape. TypeError: `casting` does not allow it."""
     value = r.operand(value)
     shape, dtype = np.shape(plain(value)), np.asarray(plain(value)).dtype
     if shape != out.shape and (exact or np.broadcast_shapes(shape, out.shape) != out.shape):
@@ -98,13 +98,13 @@ def plain(x: Any) -> Any:
 
 
 def in_order(r: Recorder, order: Any) -> None:
-    """CompileError for an order in memory that results of a step do not have."""
+    """CompileError for a memory order that results of a step do not have."""
     if order not in ("C", "K", "A", None):
         raise r.error(f"asks for order={order!r}", "results of a step lie in C order")
 
 
 def traced(r: Recorder, x: Any) -> Traced:
-    """`x` as a Traced array, constants too."""
+    """`x` as a Traced array, also if it is a constant."""
     value = x if isinstance(x, Traced) else r.operand(x)
     if type(value) is Number:
         value = value.astype(value.dtype)

@@ -1,4 +1,4 @@
-"""Arrays that a step uses and that are neither its arguments nor its state: part of the program, by reference."""
+"""Constants: arrays that a step uses but that are neither its arguments nor its state, held by reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minidl.tensor import Array
 
 
 class Constants:
-    """What a recorder knows of them. `pinned`: those whose values Python looked at, and the values."""
+    """A recorder's constants. `pinned`: those whose values Python has read, with the values."""
 
     def __init__(self) -> None:
         self._constants: dict[int, Traced] = {}
@@ -24,9 +24,9 @@ class Constants:
         raise NotImplementedError
 
     def constant(self, array: Array, name: str = "") -> Traced:
-        """An array that the step uses and that is not among its inputs or state: it is passed by reference.
+        """An array that is not among the step's inputs or state, passed by reference.
 
-        Where its elements do not lie side by side, the step works on a copy, which each call makes anew.
+        If its elements are not contiguous, the step works on a copy, made anew in each call.
         """
         if id(array) not in self._constants:
             if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
@@ -41,13 +41,13 @@ class Constants:
         return self._constants[id(array)]
 
     def traced(self, x: Any) -> Any:
-        """An array as a Traced one, constants too; anything else as it is."""
+        """An array as a Traced one, constants too; anything else unchanged."""
         return self.constant(x) if isinstance(x, np.ndarray) and x.dtype.kind in "fiub" else x
 
     def known(self, x: Any) -> Any:
-        """The values of a constant, or of those in a list or tuple: the program is good for these values only.
+        """The values of a constant, or of those in a list or tuple: the program then holds for these values only.
 
-        None, of anything else in the step.
+        None for anything else in the step.
         """
         if isinstance(x, Traced):
             if x.memory.kind != "constant":

@@ -1,4 +1,4 @@
-"""Random numbers in a step: drawn by the program in each call, and by nobody while it is recorded."""
+"""Random numbers in a step: drawn by the program in each call, never while it is recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def normal_draw(generator: np.random.Generator, y: Array) -> None:
 
 
 class Draws:
-    """Copies of random generators, for Python to draw from while a step is recorded: so other threads may draw, too."""
+    """Copies of random generators for Python to draw from during recording, so that other threads may draw too."""
 
     def __init__(self) -> None:
         self._stand_ins: dict[int, tuple[Any, Any]] = {}
@@ -48,25 +48,25 @@ class Draws:
         return self._stand_ins[id(generator)][0]
 
     def real(self, generator: Any) -> Any:
-        """The generator that this is a copy of; any other is itself."""
+        """The original of a copied generator; any other generator unchanged."""
         return self._real.get(id(generator), generator)
 
     def happened(self) -> bool:
-        """Has Python drawn?"""
+        """Whether Python has drawn from a copy."""
         return any(_state(made) != before for made, before in self._stand_ins.values())
 
 
 class Shared:
-    """The generators of `random` and `np.random`, which all share: has this thread drawn from them?"""
+    """The global generators of `random` and `np.random`, and whether this thread has drawn from them."""
 
     def __init__(self) -> None:
         self.before = self._now()
 
     def drawn(self, run: Callable[[], object]) -> bool:
-        """Did `run` draw, when it was run before? Where they have changed it runs again, and is watched.
+        """Whether `run` drew when it last ran. If the generators have changed since, it runs again under watch.
 
-        If it did they are as they were before: NumPy's lock keeps other threads away meanwhile, and who calls
-        Python's generator is seen by a profile function of this thread.
+        If it did, their state is restored. NumPy's lock keeps other threads out meanwhile, and a profile function of
+        this thread sees calls of Python's generator.
         """
         if _plain(self._now()) == _plain(self.before):
             return False

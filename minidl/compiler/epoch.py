@@ -1,4 +1,4 @@
-"""A whole epoch as one machine-code loop: gather a batch, take a step, keep the loss, and so on."""
+"""A whole epoch as one machine-code loop: gather a batch, take a step, store the loss, repeat."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def gather_rows(rows: Array, indices: Array, out: Array) -> None:
 
 
 class Epoch:
-    """The loop around a program's steps, compiled: it gathers batches of these arrays, scaled as a loader does it.
+    """The compiled loop around a program's steps, which gathers batches of these arrays, scaled as a loader would.
 
     batch   arrays of the shapes and dtypes of a batch, which it overwrites
     """
@@ -75,9 +75,10 @@ class Epoch:
         self._built: dict[bool, Callable[..., Any]] = {}
 
     def run(self, order: Array, losses: Array, first: int, last: int) -> None:
-        """Take the steps from first to last of this order of examples. `losses`, one a step, gets theirs.
+        """Take steps `first` to `last` through the examples in this order, and store their losses, one per step.
 
-        After an error of the function's own all is as the last whole step left it. CompileError: it has not begun.
+        After an error raised by the function itself, the state is that of the last complete step. CompileError: no step
+        has begun.
         """
         program, done = self.program, np.array([first])
         program.take_state()

@@ -1,6 +1,6 @@
-"""NumPy's functions, as a step writes them down. What is in FUNCTIONS here and in `arrangements` can be compiled.
+"""How a step records NumPy's functions. Those in FUNCTIONS, here and in `arrangements`, can be compiled.
 
-Each takes those of NumPy's arguments that it honours, under NumPy's names.
+Each takes the NumPy arguments that it honours, under NumPy's names.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def copyto(r: Recorder, dst: Any, src: Any, casting: Any = "same_kind", where: A
 
 
 def chosen(r: Recorder, where: Any, value: Any, before: Traced) -> Any:
-    """The value where the mask is True, what was before elsewhere, in its dtype."""
+    """The value where the mask is True, `before` elsewhere, in the dtype of `before`."""
     value = value.astype(before.dtype) if isinstance(value, Traced) else before.dtype.type(value)
     return FUNCTIONS["where"](r, where, value, before)
 
@@ -161,7 +161,7 @@ def _reduction(name: str) -> Callable[..., Any]:
 
 def reduced(r: Recorder, name: str, a: Any, axis: Any, keepdims: Any = False, dtype: Any = None, initial: Any = None,
             where: Any = True) -> Any:  # fmt: skip
-    """The reduction from `initial` on, of the elements where the mask is True."""
+    """The reduction, starting from `initial`, of the elements where the mask is True."""
     a, keepdims = traced(r, a), bool(keepdims)
     if name in ("max", "min") and dtype is not None:
         a, dtype = a.astype(dtype, copy=False), None

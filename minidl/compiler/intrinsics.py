@@ -1,4 +1,4 @@
-"""Numba intrinsics of a compiled step: an array at an address, and a call of machine code that exists already."""
+"""Numba intrinsics of a compiled step: an array at an address, and a call of existing machine code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minidl.jit.linking import call_of
 
 
 def types_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Numba's types of a signature of `native`."""
+    """Numba's types for a `native.Signature`."""
     return tuple(map(_type, signature))
 
 
@@ -43,7 +43,7 @@ def linked(compiled: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def flat(typing_context: Any, address: Any, size: Any, dtype: Any) -> Any:
-    """The `size` elements at an address as an array that does not own them."""
+    """The `size` elements at an address, as an array that does not own them."""
     signature = types.Array(dtype.dtype, 1, "C")(types.intp, types.intp, dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

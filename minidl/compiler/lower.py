@@ -1,8 +1,8 @@
-"""From the program to loops: the text that Numba compiles.
+"""Lowers the program to loops: the text that Numba compiles.
 
-All memory is flat here, and an element of a view stands at offset + i0·stride0 + i1·stride1 + …, so that every view
-NumPy has is as good as any other. Neighbouring element-by-element lines of one shape become one loop nest, in which
-what nobody else reads is a local variable.
+All memory is flat here, and an element of a view is at offset + i0·stride0 + i1·stride1 + …, so any NumPy view will do.
+Neighbouring elementwise lines of one shape become one loop nest, in which results that nothing else reads are local
+variables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXPRESSIONS = {
     "logical_and": "(bool({0}) and bool({1}))", "logical_or": "(bool({0}) or bool({1}))",
     "logical_xor": "(bool({0}) != bool({1}))", "logical_not": "(not {0})", "fabs": "abs({0})",
     "where": "({1} if {0} else {2})",
-    # NumPy's choice between equals, and so between 0 and −0, is the second:
+    # Of equals, and so of 0 and −0, NumPy chooses the second:
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "isnan": "({0} != {0})", "positive": "{0}", "conjugate": "{0}",
 }  # fmt: skip
@@ -43,7 +43,7 @@ class Lower:
         self.plan = plan
         self.lines: list[str] = []
         self.depth = 1
-        self.locals: dict[Memory, str] = {}  # within the loop nest under way: results that are local variables
+        self.locals: dict[Memory, str] = {}  # results held in local variables of the current loop nest
         self.calls: Calls = {}
         self.scratches: dict[str, int] = {}
 
@@ -62,14 +62,14 @@ class Lower:
         return [*made, *self.lines]
 
     def scratch(self, dtype: Any, size: int) -> str:
-        """The name of memory for at least so many elements, to be used at once."""
+        """The name of scratch memory for at least `size` elements, to be used immediately."""
         self.scratches[dtype.name] = max(self.scratches.get(dtype.name, 0), size)
         return f"scratch_{dtype.name}"
 
     # ------------------------------------------------------------------------------------- nests
 
     def nest(self, unit: list[Node]) -> None:
-        """One loop nest for all maps and writes of the unit, which have one shape."""
+        """One loop nest for all maps and writes of the unit, which share one shape."""
         shape = unit[0].target.shape
         if math.prod(shape) == 0:
             return
@@ -96,7 +96,7 @@ class Lower:
         self.close(sizes)
 
     def loop(self, node: Node) -> None:
-        """NumPy's own loop over the last axis, or over all that lie as one."""
+        """NumPy's own loop over the last axis, or over all axes that are contiguous."""
         result, kind = node.result, node.options["loop"][0]
         assert result is not None
         arrays = [o for o in node.operands if isinstance(o, Traced) and not self.plan.scalar(o.memory)]
@@ -238,7 +238,7 @@ class Lower:
             self.put(f"{self.plan.scalar(node.result.memory)} = {cast(f'{name}({args})', node.result.dtype)}")
 
     def kind(self, o: Any) -> Any:
-        """What a kernel is handed here, as in a `native.Signature`."""
+        """The type under which a kernel receives `o`, as in a `native.Signature`."""
         if isinstance(o, Reference):
             return o.generator
         if not isinstance(o, Traced):
@@ -272,5 +272,5 @@ class Lower:
 
 
 def _whole_power(text: str, exponent: Any) -> str | None:
-    """xⁿ for the small n that NumPy, too, computes by multiplication."""
+    """xⁿ for the small n for which NumPy multiplies too."""
     return {2: f"({text} * {text})", 1: text}.get(exponent)

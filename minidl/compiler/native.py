@@ -1,8 +1,8 @@
-"""From text to machine code: the step's own loops are compiled, the kernels that it calls are linked.
+"""From text to machine code: the step's own loops are compiled, the kernels it calls are linked.
 
-A kernel is compiled once in a process or read from the disk cache, as always. The step calls that very machine code,
-so compiling a step takes the time that its own few loops take. Numba never frees machine code, so a text that was
-compiled before is not compiled again.
+As always, a kernel is compiled once per process or read from the disk cache. The step calls that same machine code, so
+compiling a step takes only as long as its own few loops. Numba never frees machine code, so a text is never compiled
+twice.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from minidl.jit import Kernel, interpreted
 from minidl.tensor import Array
 
 Signature = tuple[Any, ...]  # for each argument of a kernel: (dtype, ndim), a dtype for a number, or a generator
-Calls = dict[str, tuple[Kernel, bool, Signature]]  # name in the text → kernel, may it use threads, signature
+Calls = dict[str, tuple[Kernel, bool, Signature]]  # name in the text → kernel, whether it may use threads, signature
 
-MOST_KEPT = 256  # functions whose text may come again: what is dropped can still be read from the disk
+MOST_KEPT = 256  # functions kept in case their text recurs; dropped ones can be read from the disk cache
 _KEPT: OrderedDict[str, Any] = OrderedDict()
 _KEEPING = locks.lock()
 
 
 def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Signature]] | None = None) -> Any:
-    """The one function that the text defines, compiled or, where Numba is disabled, as Python.
+    """The function that the text defines, compiled or, where Numba is disabled, as Python.
 
-    The kernels that it calls are the builds that the eager path calls.
+    It calls the same builds of kernels as the eager path.
 
-    built   other functions that were built here, with the signatures under which the text calls them
+    built   other functions built here, with the signatures under which the text calls them
     """
     others, scope = built or {}, dict[str, Any](np=np)
     name = text[4 : text.index("(")]
@@ -72,7 +72,7 @@ def build(text: str, calls: Calls, threads: bool, built: dict[str, tuple[Any, Si
 
 
 def addresses(arrays: list[Array]) -> Any:
-    """What a step takes as its memory: the arrays' addresses, or where Numba is disabled, the arrays."""
+    """A step's memory argument: the arrays' addresses or, where Numba is disabled, the arrays."""
     return list(arrays) if interpreted() else np.array([a.ctypes.data for a in arrays], np.int64)
 
 
@@ -87,7 +87,7 @@ def parameters(inputs: list[Any], generators: list[Any]) -> Signature:
 
 
 def prepare(build: Any, signature: Signature) -> None:
-    """Compile what was built for this signature, unless it is compiled."""
+    """Compile the built function for this signature, unless it has been."""
     from minidl.compiler import intrinsics
     from minidl.jit.linking import overload
 

@@ -1,4 +1,4 @@
-"""How the loops of a step are written: numbers, casts, places of elements."""
+"""Notation for a step's loops: numbers, casts, positions of elements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOOL = np.dtype(bool)
 
 
 def literal(x: Any, dtype: Any) -> str:
-    """A number, in this dtype, as Numba reads it."""
+    """A number of this dtype, as Numba reads it."""
     dtype = np.dtype(dtype)
     value = np.asarray(x).astype(dtype)[()]
     if dtype.kind == "f":
@@ -23,7 +23,7 @@ def literal(x: Any, dtype: Any) -> str:
 
 
 def cast(text: str, dtype: Any, source: Any = BOOL) -> str:
-    """The text in another dtype. Of a float (`source`) that an unsigned integer has no room for: as NumPy casts it."""
+    """The text cast to another dtype, as NumPy does, also for a float (`source`) that an unsigned int cannot hold."""
     dtype = np.dtype(dtype)
     if dtype == np.uint64 and source.kind == "f":
         low = f"np.uint64(np.int64({text}))"
@@ -47,7 +47,7 @@ def c_strides(shape: Any) -> list[int]:
 
 
 def coalesce(shape: Any, steps: list[Any]) -> tuple[list[int], list[list[int]]]:
-    """Fewer, longer axes: two become one where every array steps through them as through one. Axes of 1 go."""
+    """Fewer, longer axes: merge two where every array steps through them as through one, and drop axes of 1."""
     keep = [k for k, n in enumerate(shape) if n != 1]
     sizes = [shape[k] for k in keep]
     columns = [[s[k] for k in keep] for s in steps]

@@ -1,7 +1,7 @@
-"""Python's numbers in a step: arguments, and what kernels return. Their value differs from call to call.
+"""Python's numbers in a step: arguments and kernels' return values, which differ from call to call.
 
-They compute as in Python (`1 - t` is a number again, and float32 · t stays float32). Where Python itself needs the
-value, for an `if`, a shape, an axis, `NumberNeeded` is raised, and the step is recorded anew, for this value alone.
+They compute as in Python (`1 - t` is again a number, and float32 · t stays float32). If Python itself needs the value,
+for an `if`, a shape or an axis, `NumberNeeded` is raised and the step is recorded anew for this value alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from minidl.compiler.traced import CompileError, Memory, Traced
 
-LARGEST = 2**31  # of an argument that is an int: sums and products of a few are exact in 64 bits
+LARGEST = 2**31  # for int arguments: sums and products of a few are exact in 64 bits
 
 
 class NumberNeeded(CompileError):
-    """Python needs the values of these arguments: `which` are their places among the numbers of the call."""
+    """Python needs the values of these arguments. `which`: their positions among the numbers of the call."""
 
     def __init__(self, which: frozenset[int]) -> None:
         super().__init__("compile: Python needs the value of a number")
@@ -25,11 +25,11 @@ class NumberNeeded(CompileError):
 
 
 class Number(Traced):
-    """A number of the program, in an array of no axes.
+    """A number of the program, in a 0-d array.
 
-    python   float or int; None of one of NumPy's, whose dtype counts
-    which    the arguments that it was computed from; None: from what only a kernel knows
-    limit    of an int: it is at most so large
+    python   float or int; None for a NumPy number, whose dtype counts
+    which    the arguments that it was computed from; None: a kernel returned it
+    limit    an upper bound of an int
     """
 
     __slots__ = ("limit", "python", "which")
@@ -41,7 +41,7 @@ class Number(Traced):
         self.python, self.which, self.limit = python, which, limit
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # `isinstance(t, float)` is True, as of the number it stands for
+    def __class__(self) -> Any:  # `isinstance(t, float)` is True, as for the number it stands for
         return self.python or self.dtype.type
 
     def _unknown(self, *_: Any, **__: Any) -> Any:
@@ -60,7 +60,7 @@ class Number(Traced):
 
 
 def _operator(name: str, ufunc: np.ufunc | None, reflected: bool) -> Callable[..., Any]:
-    """Python's operator: of two Python numbers in Python's arithmetic, else NumPy's."""
+    """Python's operator: Python's arithmetic for two Python numbers, else NumPy's."""
     by_numpy = getattr(Traced, name)
 
     def operator(self: Number, other: Any) -> Any:
@@ -85,21 +85,21 @@ for _name, _ufunc in (("neg", np.negative), ("pos", np.positive), ("abs", np.abs
 
 
 def _python(x: Any) -> Any:
-    """float or int, if x is one of Python's numbers, known or not."""
+    """float or int if x is a Python number, known or traced."""
     if type(x) is Number:
         return x.python
     return type(x) if type(x) in (float, int) else int if type(x) is bool else None
 
 
 def kind(x: Any) -> Any:
-    """What counts in NumPy's promotion: a Python type or a dtype."""
+    """What NumPy's promotion looks at: a Python type or a dtype."""
     if type(x) is bool:
         return np.dtype(bool)
     return _python(x) or x.dtype
 
 
 def arithmetic(ufunc: np.ufunc, *operands: Any) -> Any:
-    """What Python makes of its own numbers, exactly: ints never overflow, and a division by 0 is an error."""
+    """Python's arithmetic on its own numbers, exactly: ints never overflow, and division by 0 is an error."""
     from minidl.compiler import ufuncs
 
     numbers = [x for x in operands if type(x) is Number]

@@ -1,9 +1,9 @@
-"""NumPy's own inner loops, called from a compiled step: so exp, tanh or power have the bits there that NumPy gives.
+"""NumPy's own inner loops, called from a compiled step, so that exp, tanh or power give NumPy's very bits.
 
 NumPy computes a ufunc by a C loop per dtype, `loop(args, dimensions, steps, data)`, chosen for the processor when it is
-imported. LLVM's exp is another, and differs in the last digit. A step therefore jumps to NumPy's, whose address stands
-in the ufunc object (`PyUFuncObject` of numpy/ufuncobject.h). FUSED are those that need none of this: their result is
-exact or rounded once, so any code that computes them gives the same bits.
+imported. LLVM's exp differs in the last digit, so a step jumps to NumPy's, whose address is in the ufunc object
+(`PyUFuncObject` of numpy/ufuncobject.h). Those in FUSED need none of this: their result is exact or rounded once, so
+any code gives the same bits.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _CALLED = re.compile(r"\bnumpy_(\w+)_([a-z]+\d+)\(")
 
 
 def has_loop(ufunc: np.ufunc, dtypes: Any) -> bool:
-    """Does NumPy have a C loop that takes and gives one dtype, this one?"""
+    """Whether these are all one dtype and NumPy has a C loop that takes and returns it."""
     return len(set(dtypes)) == 1 and _signature(ufunc, dtypes[0]) in ufunc.types
 
 
 def name_of(function: str, dtype: Any) -> str:
-    """How the text of a step calls the loop.
+    """The name under which a step's text calls the loop, in one of three forms.
 
-    With numbers: it gives their result. With a count and (array, first, step) of each operand and of the result. Or
-    with (total, count, array, first, step), to get what the total is after these elements, too.
+    On numbers, it returns their result. It also takes a count with (array, first, step) for each operand and for the
+    result; or (total, count, array, first, step), and returns the total including these elements.
     """
     return f"numpy_{function}_{np.dtype(dtype).name}"
 
 
 def scope_of(text: str, python: bool) -> dict[str, Any]:
-    """What the text calls of these, by name: intrinsics, or as Python."""
+    """The loops that the text calls, by name: intrinsics, or Python functions."""
     made = _python if python else _compiled
     return {f"numpy_{f}_{dtype}": made(f, dtype) for f, dtype in set(_CALLED.findall(text))}
 
@@ -94,7 +94,7 @@ class _UFunc(ctypes.Structure):
 
 @functools.cache
 def _table(function: str, dtype: str) -> Any:
-    """(address of the loop, its data), which stay where they are."""
+    """(address of the loop, address of its data), both fixed."""
     ufunc = getattr(np, function)
     head = _UFunc.from_address(id(ufunc) + object.__basicsize__)
     found = head.nin, head.nout, head.nargs, head.ntypes
@@ -107,7 +107,7 @@ def _table(function: str, dtype: str) -> Any:
 
 @dataclass(frozen=True)
 class Needed:
-    """What must be known in this process before machine code that jumps to a loop can be loaded."""
+    """What this process must know before it can load machine code that jumps to a loop."""
 
     function: str
     dtype: str

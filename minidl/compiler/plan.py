@@ -1,4 +1,4 @@
-"""What runs together, and where it lies: dead lines go, neighbours are joined, and buffers share memory."""
+"""Scheduling and memory: dead nodes are removed, neighbours are fused, and buffers share memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LINE = 64  # buffers begin at cache lines
 
 
 class Plan:
-    """The live nodes of a recorded program, in units that run as one loop, and the place of every buffer.
+    """The live nodes of a recorded program, grouped into units that run as one loop, and the place of every buffer.
 
     units     lists of nodes: neighbouring maps and writes of one shape, or one node of another kind
-    stored    memory that must really be stored; other results are local variables of a loop nest
-    arenas    dtype name → number of elements; `offsets`: buffer → where in the arena of its dtype it begins
+    stored    memory that must be stored; other results are local variables of a loop nest
+    arenas    dtype name → number of elements; `offsets`: buffer → where it begins in the arena of its dtype
     """
 
     def __init__(self, recorder: Recorder, outputs: list[Traced]) -> None:
@@ -31,11 +31,11 @@ class Plan:
         self._place()
 
     def scalar(self, memory: Memory) -> str | None:
-        """The local variable in which this memory's one element is held, if there is one."""
+        """The local variable that holds this memory's only element, if there is one."""
         return memory.name if memory.number else self._scalars.get(memory)
 
     def _name(self) -> None:
-        """Number the names of what is left, in order."""
+        """Number the names of the remaining results, in order."""
         memories = self.recorder.memories
         taken = {*self.recorder.reserved, *(m.name for m in memories if m.kind != "buffer" or m.final)}
         named: set[Memory] = set()
@@ -49,7 +49,7 @@ class Plan:
     # ----------------------------------------------------------------------------------- storage
 
     def _stored(self) -> set[Memory]:
-        """Which buffers exist: those that another unit reads, that are looked at as a view, or that leave the step."""
+        """The buffers that must exist: read by another unit, accessed through a view, or returned by the step."""
         made_in: dict[Memory, int] = {}
         for n, unit in enumerate(self.units):
             for node in unit:
@@ -94,7 +94,7 @@ class Plan:
         return stored | written
 
     def _place(self) -> None:
-        """Give each stored buffer a place, where no other is that lives at the same time: the first that is free."""
+        """Place each stored buffer first-fit, where no buffer alive at the same time lies."""
         lives: dict[Memory, list[int]] = {}
         for n, unit in enumerate(self.units):
             for node in unit:
@@ -121,7 +121,7 @@ class Plan:
             self.arenas[dtype.name] = max(self.arenas.get(dtype.name, 0), at + size)
 
     def used(self, *kinds: str) -> list[Memory]:
-        """Memory of these kinds that the live program touches, in the order in which it was met."""
+        """Memory of these kinds that the live program touches, in order of first use."""
         touched: set[int] = set()
         for node in self.nodes:
             for x in (*node.operands, node.result, *_targets(node)):
@@ -138,9 +138,9 @@ def _targets(node: Node) -> list[Traced]:
 
 
 def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
-    """Without the nodes that compute what an earlier one has, if neither result is changed later or leaves the step.
+    """Drop nodes that repeat an earlier one, if neither result is changed later or leaves the step.
 
-    And without checks of what was checked before.
+    Repeated checks are dropped too.
     """
     leaving = {id(out.memory) for out in outputs}
     first: dict[Any, Node] = {}
@@ -171,7 +171,7 @@ def _merged(nodes: list[Node], outputs: list[Traced]) -> list[Node]:
 def live_nodes(
     nodes: list[Node], outputs: list[Traced], reads: Callable[[Node], Iterable[Any]] = lambda node: node.operands
 ) -> list[Node]:
-    """The nodes that something depends on: an output, a change of state, a check, a random generator."""
+    """The nodes that an output, a change of state, a check or a random generator depends on."""
     needed = {id(out.memory) for out in outputs}
     live: list[Node] = []
     for node in reversed(nodes):
@@ -187,7 +187,7 @@ def live_nodes(
 
 
 def _units(nodes: list[Node]) -> list[list[Node]]:
-    """Neighbouring maps and writes joined where one loop over their one shape computes them all."""
+    """Neighbouring maps and writes, fused where one loop over their common shape computes them all."""
     units: list[list[Node]] = []
     accesses: dict[Memory, set[Any]] = {}
     changed: set[Memory] = set()
@@ -203,7 +203,7 @@ def _units(nodes: list[Node]) -> list[list[Node]]:
         shape = before.target.shape if before is not None else None
         same_formula = before is not None and before.phase == node.phase
         joins = shape == target.shape and target.size > 0 and same_formula
-        for memory, where in reads:  # written in this loop, it must be read where it was written
+        for memory, where in reads:  # what this loop writes must be read at the same element
             joins = joins and not (memory in changed and accesses[memory] != {where})
         joins = joins and not (to[0] in accesses and accesses[to[0]] != {to[1]})
         if joins:
@@ -218,13 +218,13 @@ def _units(nodes: list[Node]) -> list[list[Node]]:
 
 
 def _access(x: Traced, shape: tuple[int, ...]) -> tuple[Memory, Any]:
-    """The memory of x, and at which of its elements each point of the shape looks."""
+    """The memory of x, and which of its elements each point of the shape reads."""
     offset, strides = layout(x)
     steps = spread(strides, x.shape, shape)
     return x.memory, (offset, tuple(s for s, n in zip(steps, shape, strict=True) if n != 1))
 
 
 def spread(strides: Any, shape: Any, to: Any) -> list[int]:
-    """Strides for the axes of the shape `to`, 0 where the array is repeated."""
+    """Strides for the axes of shape `to`, 0 where the array is broadcast."""
     lead = [0] * (len(to) - len(shape))
     return lead + [0 if n == 1 else s for s, n in zip(strides, shape, strict=True)]

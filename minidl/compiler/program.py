@@ -1,4 +1,4 @@
-"""A recorded step with its memory: what it is called with, and where what it makes goes."""
+"""A recorded step with its memory: what it is called with, and where its results go."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from minidl.tensor import Array, Tensor
 
 
 def record(function: Callable[..., Any], state: State, form: Any, arrays: list[Any]) -> tuple[Program, bool]:
-    """(the program, does it depend on which gradients are there before)."""
+    """(the program, whether it depends on which gradients exist beforehand)."""
     shared = Shared()
 
     def recorded() -> tuple[Recording, bool]:
@@ -44,9 +44,9 @@ def record(function: Callable[..., Any], state: State, form: Any, arrays: list[A
 
 
 class Kept:
-    """Memory that leaves the step: made anew whenever somebody still holds what the step gave out before.
+    """Memory that leaves the step: allocated anew while the caller still holds earlier results.
 
-    placed   the id of the array whose address the step has. That array is in the ring.
+    placed   the id of the array whose address the step has; that array is in `ring`
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -54,7 +54,7 @@ class Kept:
         self.placed = id(self.ring[-1])
 
     def take(self) -> Array:
-        """An array that nobody else holds, from now on `ring[-1]`."""
+        """An array that nothing else references, from now on `ring[-1]`."""
         ring = self.ring
         for n in range(len(ring) - 1, -1, -1):
             if _holders(ring, n) == _UNHELD:
@@ -78,7 +78,7 @@ _NUMBERS = {True: "floats", False: "integers"}
 _UNHELD = _holders([np.empty(1)], 0)
 
 
-OWN = ValueError, IndexError, ZeroDivisionError  # what the function's own checks raise
+OWN = ValueError, IndexError, ZeroDivisionError  # errors that the function's own checks raise
 
 
 class Outdated(Exception):
@@ -86,12 +86,12 @@ class Outdated(Exception):
 
 
 class Program:
-    """A recorded step. It is compiled when it is first called, once for one thread and once for several.
+    """A recorded step, compiled on its first call, once for one thread and once for several.
 
     loops    the text that is compiled: `step(memory, floats, integers, *inputs)`
-    nbytes   of the memory that it keeps
+    nbytes   bytes of memory that it keeps
 
-    It has one memory for all its calls: who uses it holds the lock of its Step.
+    All calls share one memory: the caller holds the lock of its Step.
     """
 
     def __init__(self, made: Recording) -> None:
@@ -124,13 +124,13 @@ class Program:
         self._built: dict[bool, Callable[..., Any]] = {}
 
     def _place_memory(self) -> list[str]:
-        """The arrays whose addresses a step is given, and the lines with which it begins to use them."""
+        """The arrays whose addresses a step receives, and the lines of text that unpack them."""
         plan = self.plan
         self.state, self.constants = plan.used("state"), plan.used("constant")
         outputs = dict.fromkeys(o.memory for o in self.made.all_outputs if not plan.scalar(o.memory))
         self.kept = [Kept(m) for m in outputs]
         self.arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
-        self.arrays: list[Any] = [None] * len(self.state)  # the state's, when `take_state` has been there
+        self.arrays: list[Any] = [None] * len(self.state)  # the state's, once `take_state` has run
         self.copied = [(m.source, m.array) for m in self.constants if m.source is not m.array]
         self.pinned = list(self.recorder.pinned.values())
         named = [*(m.array for m in self.state), *(k.ring[-1] for k in self.kept), *(m.array for m in self.constants)]
@@ -145,7 +145,7 @@ class Program:
         return lines
 
     def _place_numbers(self) -> tuple[list[str], list[str]]:
-        """Where the numbers that a step is given and gives stand, and the lines that read and write them."""
+        """Where a step's input and output numbers are, and the lines of text that read and write them."""
         self.numbers_in: list[tuple[bool, int, Slot]] = []
         self.numbers_out: dict[int, tuple[bool, int]] = {}
         counts = {True: 0, False: 0}
@@ -167,7 +167,7 @@ class Program:
     # ------------------------------------------------------------------------------------- a call
 
     def __call__(self, arrays: list[Any]) -> Any:
-        """What the function returns. Its own errors leave gradients as they were; CompileError: it has not begun."""
+        """The function's result. The function's own errors leave gradients as they were. CompileError: not begun."""
         self.take_state()
         try:
             self.run(arrays)
@@ -176,16 +176,16 @@ class Program:
             raise self.explained(error, arrays) from None
         except BaseException as error:
             self.restore(error)
-            if isinstance(error, Exception):  # machine code raises none but OWN
+            if isinstance(error, Exception):  # machine code raises only OWN
                 raise unforeseen(error) from error
             raise
         return self.give()
 
     def take_state(self) -> None:
-        """Point the step at the arrays and numbers that the state has now, and at memory for what it makes.
+        """Point the step at the state's current arrays and numbers, and at memory for its results.
 
-        An address is always written before what it is the address of is noted, so that a process that is forked in
-        between writes it again. ValueError, before anything changes: the step would change an array that is read-only.
+        An address is written before its array is noted, so that a process forked in between writes it again.
+        ValueError, before anything changes: the step would change a read-only array.
         """
         if not all(np.array_equal(array, was, equal_nan=was.dtype.kind == "f") for array, was in self.pinned):
             raise Outdated
@@ -218,7 +218,7 @@ class Program:
             (self.floats if is_float else self.integers)[at] = value
 
     def restore(self, error: BaseException) -> None:
-        """After an error before anything was computed that leaves the step: gradients as the function had them then."""
+        """After an error before any result was computed: leave gradients as the function had them at that point."""
         for (tensor, _), before in zip(self.gradients, self._before, strict=True):
             if isinstance(before, tuple):
                 ring, whole, (shape, dtype, place, strides) = before
@@ -229,23 +229,23 @@ class Program:
         self.clear(error)
 
     def clear(self, error: BaseException) -> None:
-        """After an error: no gradient where the function had cleared it by then, as by `zero_grad`."""
+        """After an error: clear the gradients that the function had cleared by then, as by `zero_grad`."""
         checks = [node.options for node in self.plan.nodes if node.kind == "require"]
         for tensor in next((c["cleared"] for c in checks if c["message"] == str(error)), ()):
             tensor.grad = None
 
     def _laid_out(self, array: Array, memory: Memory) -> Array:
-        """The array, or a copy of it, as it lay when the step was recorded."""
+        """The array, or a copy of it, in the memory layout that was recorded."""
         like = memory.array
         if array.dtype == like.dtype and array.shape == like.shape and _steps(array) == _steps(like):
             return array
         if memory.source.key != "grad" or memory.version or array.shape != like.shape:
             raise Outdated
-        like[...] = array  # a gradient that is only read
+        like[...] = array  # a gradient, which is only read
         return like
 
     def run(self, arrays: list[Any]) -> None:
-        """The machine-code call."""
+        """Call the machine code."""
         args = (self.memory, self.floats, self.integers, *arrays, *self.generators)
         if self.threads:
             POOL.run(self, args)
@@ -253,7 +253,7 @@ class Program:
             (self._built.get(False) or self.serial)(*args)
 
     def give(self) -> Any:
-        """Put what the step made where it belongs: gradients, counts, and what the function returns."""
+        """Hand out the step's results: gradients, counts, and the function's return value."""
         for slot, is_float, at in self.counts_out:
             slot.set((self.floats if is_float else self.integers).item(at))
         for tensor, value in self.gradients:
@@ -261,7 +261,7 @@ class Program:
         return self._rebuilt(self.made.result, self.outputs)
 
     def _giver(self, o: Traced | None) -> Callable[[], Any]:
-        """A function that gives the array that `o` is after a call."""
+        """A function that returns the array for `o` after a call."""
         if o is None:
             return lambda: None
         out = self.numbers_out.get(id(o))
@@ -290,7 +290,7 @@ class Program:
         return form[1]
 
     def explained(self, error: Exception, arrays: list[Any]) -> Exception:
-        """The step's error, with what was found where that can still be seen: in the step's inputs."""
+        """The step's error, with the value found if it can still be seen in the step's inputs."""
         given = {id(m): a for m, a in zip(self.inputs, arrays, strict=True)}
         for message, found, args in self.recorder.checks:
             if str(error) == message and all(not isinstance(a, Traced) or id(a.memory) in given for a in args):
@@ -300,7 +300,7 @@ class Program:
 
     @quietly
     def python(self, arrays: list[Any]) -> Any:
-        """The same call, by the readable source."""
+        """The same call through the readable source."""
         made = self.made
         state = {m.name: m.source.get() for m in self.text.state}
         given: list[Any] = [a.reshape(x.shape) for a, x in zip(arrays, made.inputs, strict=True)]
@@ -318,7 +318,7 @@ class Program:
     # -------------------------------------------------------------------------------- compilation
 
     def compile(self) -> None:
-        """Compile now, for as many threads as there are."""
+        """Compile now, for the current number of threads."""
         build = self._build(self.threads and get_num_threads() > 1)
         if not interpreted():
             native.prepare(build, self.signature)
@@ -344,7 +344,7 @@ class Program:
 
 
 def _remembered(gradient: Array | None, ring: list[Array]) -> Any:
-    """A gradient, to be put back. Of one that is of the ring: where it is, without a reference, which would hold it."""
+    """A gradient to be restored. If it lies in the ring, its place there: a reference would prevent reuse."""
     if gradient is None:
         return None
     whole = gradient if gradient.base is None else gradient.base
@@ -360,7 +360,7 @@ def unforeseen(error: Exception) -> CompileError:
 
 
 def _steps(array: Array) -> list[int]:
-    """The strides that say where elements lie."""
+    """The strides that matter: those of axes longer than 1."""
     return [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1] if array.size else []
 
 

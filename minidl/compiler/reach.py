@@ -1,7 +1,7 @@
-"""What a step can get at: a walk from its function through all that it holds, and a quick look whether it is as it was.
+"""What a step can reach: a walk from its function through everything it holds, and a quick check for changes.
 
-The walk goes through closures, the globals that code names, default arguments, the attributes of objects, what lists,
-tuples, dicts and sets hold, and the methods of classes. It stops at what belongs to NumPy or to Python.
+The walk goes through closures, the globals that code names, default arguments, attributes of objects, elements of
+lists, tuples, dicts and sets, and methods of classes. It stops at what belongs to NumPy or Python.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ NAMESPACES = types.SimpleNamespace, argparse.Namespace
 _ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...), np.dtype, np.ufunc, Kernel))
 _OTHERS = frozenset(("minidl", "numpy", "numba", "llvmlite", "builtins", *sys.stdlib_module_names)) - {"__main__"}
 _LEAVES = (Tensor, np.ndarray, *GENERATORS, types.ModuleType, types.CodeType, enum.Enum)
-_GONE = KeyError, ValueError, AttributeError, RuntimeError  # a name, a cell's value; RuntimeError: a dict is growing
+_GONE = KeyError, ValueError, AttributeError, RuntimeError  # a name or cell value is missing, or a dict is growing
 
 
 class Guard:
-    """Looks whether places hold what they held: lists, views of dicts, and what functions read.
+    """Checks whether watched places are unchanged: lists, views of dicts, and what getters read.
 
-    All in one go and without a line of Python for each: a small step takes no longer than this would.
+    One pass, without a line of Python per place, which would take as long as a small step.
     """
 
     def __init__(self) -> None:
@@ -54,15 +54,15 @@ class Guard:
         self.readers.append(functools.partial(get, owner))
 
     def take(self) -> None:
-        """What is there now is what shall be there."""
+        """Remember the present contents as the expected ones."""
         self._keep([list(v) for v in self.views], [list(read()) for read in self.readers])
 
     def take_over(self, other: Guard) -> None:
-        """The same places, looked at later."""
+        """Expect what a later guard of the same places found."""
         self._keep(other.kept, other.found)
 
     def _keep(self, kept: list[list[Any]], found: list[list[Any]]) -> None:
-        self.kept, self.found = kept, found  # the objects themselves: so none of them gives its place to another
+        self.kept, self.found = kept, found  # the objects themselves, so that no id is reused
         self._lengths = list(map(len, kept))
         self._all = [x for values in (*kept, *found) for x in values]
 
@@ -74,7 +74,7 @@ class Guard:
             return False
 
     def accept(self, owner: Any) -> None:
-        """The step itself has added to this."""
+        """Accept what the step itself has added to this list, dict or set."""
         for n, (view, other) in enumerate(zip(self.views, self.owners, strict=True)):
             if other is owner:
                 now = list(view)
@@ -83,7 +83,7 @@ class Guard:
         self._keep(self.kept, self.found)
 
     def signature(self) -> tuple[Any, ...]:
-        """What was there, so that equal numbers and texts are equal, and everything else is itself."""
+        """The remembered contents: numbers and strings compare by value, everything else by identity."""
         return tuple(tuple(map(_sign, values)) for values in (*self.kept, *self.found))
 
 
@@ -94,10 +94,10 @@ def _sign(x: Any) -> Any:
 
 
 class Reach:
-    """The walk. `things` and `names`: id → what was met, and its name; `parents`: id → ids of what it was met in.
+    """The walk. `things` and `names`: id → object reached, and its name; `parents`: id → ids of what holds it.
 
-    outer   (name, thing) of the modules, optimizers, Tensors, arrays and generators met outside of modules and
-            optimizers, in the order of the walk; `inner`: of those met inside
+    outer   (name, thing) of the modules, optimizers, Tensors, arrays and generators reached outside modules and
+            optimizers, in the order of the walk; `inner`: of those inside
     scopes  id → (a namespace, the names in it that code uses)
     """
 
@@ -134,7 +134,7 @@ class Reach:
         self.guard.take()
 
     def above(self, leaves: Iterable[int]) -> set[int]:
-        """The ids of these things and of all in which they were met, directly or not."""
+        """The ids of these things and of everything that holds them, directly or not."""
         found, stack = set[int](), list(leaves)
         while stack:
             if (one := stack.pop()) not in found:
@@ -166,7 +166,7 @@ class Reach:
             yield from ((str(k), v) for k, v in x.items())
             yield from (("key", k) for k in x)
             yield from self._attributes(x)
-        elif isinstance(x, type):  # is no copy, so what it holds is not looked into
+        elif isinstance(x, type):  # never copied, so its contents are not walked
             for cls in x.__mro__ if not foreign(x.__module__) else ():
                 if not foreign(cls.__module__):
                     self.guard.watch(cls, vars(cls).values())
@@ -182,7 +182,7 @@ class Reach:
             if filled(cell):
                 self._cells.append(cell)
                 yield name, cell.cell_contents
-        if foreign(f.__globals__.get("__name__")) or _theirs(f.__globals__):  # their globals are no state
+        if foreign(f.__globals__.get("__name__")) or _theirs(f.__globals__):  # such globals are not state
             return
         named, used = names_in(f.__code__)
         yield from self._named(f.__globals__, named, used)
@@ -193,7 +193,7 @@ class Reach:
         self.guard.read(operator.attrgetter("__code__", "__defaults__", "__kwdefaults__"), f)
 
     def _named(self, scope: dict[str, Any], names: Iterable[str], used: frozenset[str]) -> Iterator[tuple[str, Any]]:
-        """What a namespace has under these names, and modules in it under the attributes that are `used`."""
+        """A namespace's values under these names, and those of modules in it under the attributes in `used`."""
         found = [n for n in names if n in scope]
         _, known = self.scopes.setdefault(id(scope), (scope, set()))
         known.update(found)
@@ -207,7 +207,7 @@ class Reach:
                     yield from self._named(inner, [n for n in used if n in inner], used)
 
     def _optimizer(self, x: Optimizer) -> Iterator[tuple[str, Any]]:
-        """Its groups, but not their rates; what it keeps for parameters is looked for at each call."""
+        """Its groups without learning rates; what it keeps for parameters is looked up at each call."""
         self.guard.read(_items(k for k in vars(x) if k not in ("state", "defaults")), vars(x))
         self._groups.update(map(id, x.param_groups))
         yield from ((k, v) for k, v in vars(x).items() if k not in ("state", "defaults"))
@@ -234,22 +234,22 @@ class Reach:
 
 
 def is_step(x: Any) -> bool:
-    """Is this a compiled step?"""
+    """Whether x is a compiled step."""
     return type(x).__module__ == "minidl.compiler.step"
 
 
 def is_iterator(x: Any) -> bool:
-    """Is this one of Python's iterators: a generator, a count, an open file?"""
+    """Whether x is a Python iterator: a generator, a count, an open file."""
     return isinstance(x, Iterator) and foreign(type(x).__module__)
 
 
 def method(x: Any) -> Any:
-    """The function behind what a class holds."""
+    """The function behind a class attribute."""
     return x.__func__ if isinstance(x, staticmethod | classmethod) else x.fget if isinstance(x, property) else x
 
 
 def filled(cell: Any) -> bool:
-    """Does a closure's cell hold anything yet?"""
+    """Whether a closure's cell holds anything yet."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:
@@ -258,7 +258,7 @@ def filled(cell: Any) -> bool:
 
 
 def slots_of(kind: type) -> list[str]:
-    """The attributes that objects of this class have outside of a dict."""
+    """The attributes that objects of this class keep in slots."""
     found: list[str] = []
     for cls in kind.__mro__:
         if not foreign(cls.__module__):
@@ -268,12 +268,12 @@ def slots_of(kind: type) -> list[str]:
 
 
 def foreign(module: str | None) -> bool:
-    """Is this the name of a module of minidl, NumPy or Python?"""
+    """Whether this names a module of minidl, NumPy or Python."""
     return (module or "").split(".")[0] in _OTHERS
 
 
 def _theirs(scope: dict[str, Any]) -> bool:
-    """Are these the globals of an installed module that has nothing of minidl's?"""
+    """Whether these are the globals of an installed module that holds nothing of minidl's."""
     installed = "site-packages" in str(scope.get("__file__", ""))
     made_in = (getattr(v, "__module__", None) or getattr(v, "__name__", "") for v in scope.values())
     return installed and not any(str(m).split(".")[0] == "minidl" for m in made_in)
@@ -281,7 +281,7 @@ def _theirs(scope: dict[str, Any]) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def names_in(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The globals that code reads, in order, that of functions in it too; and all its names, attributes' too."""
+    """The globals that code reads, nested functions included, in order; and all its names, attributes included."""
     names, used = dict[str, None](), set(code.co_names)
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
@@ -295,6 +295,6 @@ def names_in(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def _items(names: Iterable[str]) -> Callable[[Any], Any]:
-    """Gets what is under these names, as a tuple."""
+    """A getter of the values under these names, as a tuple."""
     found = sorted(names)
     return operator.itemgetter(*found, *found[:1] * (len(found) == 1)) if found else lambda _: ()

@@ -1,4 +1,4 @@
-"""The recorder: every array function and kernel call of a step becomes a Node, in order."""
+"""The recorder: each array function and kernel call of a step becomes a Node, in order."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from minidl.tensor import Array, Tensor
 
 
 class Recorder(Constants):
-    """The program as it grows: its nodes, and the memory that they use."""
+    """The program as it is recorded: its nodes, and the memory that they use."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.memories: list[Memory] = []
-        self.ended = False  # has the function returned?
-        self.doing: list[tuple[str, str, str]] = []  # what has begun and not ended: the innermost last
+        self.ended = False  # whether the function has returned
+        self.doing: list[tuple[str, str, str]] = []  # what is under way, innermost last
         own = ("np", "flat", "step", "memory", "floats", "integers", "total", "top", "v", "n", "j")
         self.names: set[str] = {*own, *keyword.kwlist}
         self.names.update(KERNELS, dir(builtins), (f"i{k}" for k in range(20)))
@@ -40,7 +40,7 @@ class Recorder(Constants):
         self.checks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
         self.generators: dict[int, tuple[str, np.random.Generator]] = {}
         self.draws = Draws()
-        self.cleared: Callable[[], frozenset[Any]] = frozenset  # which Tensors have no gradient now, that had one
+        self.cleared: Callable[[], frozenset[Any]] = frozenset  # the Tensors whose gradient has been cleared
 
     # ------------------------------------------------------------------------------------ memory
 
@@ -51,7 +51,7 @@ class Recorder(Constants):
         return made
 
     def rename(self, memory: Memory, name: str) -> None:
-        """Give a memory this name for good, and the one that had it another."""
+        """Give a memory this name for good; a memory that has it gets another."""
         name = cleaned(name)
         for other in self.memories:
             if other.name == name and other is not memory:
@@ -70,7 +70,7 @@ class Recorder(Constants):
         return self.memory(np.empty(shape, dtype), "buffer", name or self._result_name())
 
     def operand(self, x: Any) -> Any:
-        """An operand as nodes have it: a Traced array or a number."""
+        """An operand as nodes hold it: a Traced array or a number."""
         if isinstance(x, Traced):
             if not x.memory.readable:
                 raise self.error(f"reads {x.memory.name} before anything was written to it", "fill it first")
@@ -88,7 +88,7 @@ class Recorder(Constants):
 
     @contextlib.contextmanager
     def begun(self, phase: str, op: str, name: str) -> Iterator[None]:
-        """Within the block, this is what is computed; phase "": the one that the program is in (see `place`)."""
+        """Announce what is computed within the block; phase "": the current phase (see `place`)."""
         self.doing.append((phase, op, name))
         try:
             yield
@@ -96,7 +96,7 @@ class Recorder(Constants):
             self.doing.pop()
 
     def place(self) -> tuple[str, str, str]:
-        """(phase, op, a name for what is computed), as announced; what follows an update belongs to it."""
+        """(phase, op, a name for the result), as announced; whatever follows an update belongs to it."""
         if self.ended:
             return "end", "", "result"
         phase, op, name = self.doing[-1] if self.doing else ("", "", "t")
@@ -108,7 +108,7 @@ class Recorder(Constants):
         return self.place()[2]
 
     def error(self, what: str, instead: str) -> CompileError:
-        """The error for what cannot be written down, with the line of the user's code."""
+        """The error for what cannot be recorded, with the line of the user's code."""
         frame = users_frame()
         path = frame.f_code.co_filename
         place = f"{os.path.basename(path)}:{frame.f_lineno}: `{linecache.getline(path, frame.f_lineno).strip()}`"
@@ -126,7 +126,7 @@ class Recorder(Constants):
         return node.result
 
     def _pure(self, node: Node) -> Any:
-        """Add a node without effects: the same function of the same operands is computed once."""
+        """Add a node without side effects; the same function of the same operands is computed only once."""
         result = node.result
         assert result is not None
         parts = [_identity(o) for o in node.operands]
@@ -143,14 +143,14 @@ class Recorder(Constants):
 
     def map(self, function: str, operands: Sequence[Any], dtype: Any, loop: Sequence[Any], template: str,
             shape: Any = None, numpy: bool = False) -> Any:  # fmt: skip
-        """result[i] = function(operands[i]…), computed in the `loop` dtypes (one an operand), broadcast.
+        """result[i] = function(operands[i]…), computed in the `loop` dtypes (one per operand), broadcast.
 
         numpy   by NumPy's own loop
         """
         values = tuple(self.operand(x) for x in operands)
         if shape is None:
             shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, Traced) else x.shape for x in values))
-        kind = "loop" if numpy and math.prod(shape) > 1 else "map"  # of one element it is a number among others
+        kind = "loop" if numpy and math.prod(shape) > 1 else "map"  # one element is just a number
         node = Node(kind, function, values, options={"loop": [np.dtype(d) for d in loop]}, template=template)
         node.options["numpy"] = numpy
         node.result = self.buffer(shape, dtype)
@@ -158,7 +158,7 @@ class Recorder(Constants):
 
     def reduce(self, function: str, x: Any, axis: Any, keepdims: bool = False, dtype: Any = None,
                initial: Any = None) -> Any:  # fmt: skip
-        """sum, mean, max, min, prod, any, all or argmax over axes, from `initial` on."""
+        """sum, mean, max, min, prod, any, all or argmax over axes, starting from `initial`."""
         x = self.operand(x)
         axes = tuple(range(x.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, x.ndim)
         example = np.ones((1,) * x.ndim, x.dtype)  # NumPy's own rule for the dtype
@@ -191,7 +191,7 @@ class Recorder(Constants):
         return self._pure(node)
 
     def copies(self, parts: list[tuple[Traced, Any]], result: Traced, template: str, operands: Sequence[Any]) -> Any:
-        """`result`, put together: (view of it, what is copied there). Elements that no part covers are not defined."""
+        """`result`, filled from `parts`: (view of it, what is copied there). Elements not covered are undefined."""
         parts = [(to, self.operand(x)) for to, x in parts if to.size]
         node = Node("copies", "copies", tuple(x for _, x in parts), result, template=template)
         node.options = {"to": [to for to, _ in parts], "written": tuple(operands)}
@@ -210,7 +210,7 @@ class Recorder(Constants):
         self.add(Node("write", "write", (value,), writes=(target.memory,), options={"to": target}))
 
     def positions(self, x: Traced, index: Any) -> Any:
-        """Where in the flat memory of x the elements of x[index] stand: integers, of the step or constant."""
+        """Positions of the elements of x[index] in the flat memory of x: integers, traced or constant."""
         parts = index if isinstance(index, tuple) else (index,)
         offset, strides = layout(x)
         if not any(isinstance(p, Traced) for p in parts):
@@ -240,7 +240,7 @@ class Recorder(Constants):
         return Traced(self, array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1), memory)
 
     def _resolved(self, index: Any) -> Any:
-        """An index with the values of constants in it, if it is made of these alone."""
+        """An index with constants replaced by their values, if it consists of these alone."""
         parts = index if isinstance(index, tuple) else (index,)
         values = [self.known(p) for p in parts]
         if any(v is None and p is not None for v, p in zip(values, parts, strict=True)):
@@ -266,11 +266,11 @@ class Recorder(Constants):
         self.add(Node("scatter", "scatter", operands, writes=(x.memory,), options=options))
 
     def call(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
-        """A kernel's call: arrays that held nothing yet are its outputs, and those that it stores into."""
+        """Record a kernel call. Its outputs are the arrays that hold nothing yet and those that it stores into."""
         writes, operands, names = [], [], kernel.parameters
         fresh = [a.memory for a in args if isinstance(a, Traced) and not a.memory.readable]
         updated = kernel.updates
-        if not kernel.__module__.startswith("minidl."):  # which declare what they update
+        if not kernel.__module__.startswith("minidl."):  # minidl's own declare what they update
             updated |= written_by(kernel)
         for name, a in zip(names, args, strict=True):
             if isinstance(a, np.ndarray):
@@ -325,14 +325,14 @@ class Recorder(Constants):
         return Reference(*self.generators[id(generator)])
 
     def _name_output(self, memory: Memory, parameter: str) -> None:
-        """Name a buffer after the kernel's parameter, where that says more than the name of the op."""
+        """Name a buffer after the kernel's parameter if that says more than the op's name."""
         if parameter not in ("y", "c", "out", "dx", "dlogits", "dw"):
             self.names.discard(memory.name)
             memory.name, memory.stem = self.unique(parameter), parameter
 
     def require(self, holds: Any, expected: str, found: Callable[..., str] | None = None, args: Any = (),
                 kind: str = "ValueError") -> None:  # fmt: skip
-        """Stop the step with an error unless `holds`. `found(*args)` is what the message adds."""
+        """Stop the step with an error unless `holds`. `found(*args)` completes the message."""
         op = self.place()[1]
         message = f"{op}: {expected}" if op else expected
         options = {"message": message, "kind": kind, "cleared": self.cleared()}
@@ -346,20 +346,20 @@ def _into_plain(kernel: str) -> tuple[str, str]:
 
 
 def cleaned(name: str) -> str:
-    """A name as Python takes it: "0.weight" becomes layers_0_weight."""
+    """A valid Python name: "0.weight" becomes layers_0_weight."""
     name = "".join(c if c.isalnum() else "_" for c in name)
     return f"layers_{name}" if name[:1].isdigit() else name
 
 
 def first_free(name: str, taken: Any) -> str:
-    """The name, or with the first number that makes it another than those taken."""
+    """The name, with the first number that makes it unique if it is taken."""
     if name not in taken:
         return name
     return next(f"{name}_{n}" for n in range(2, sys.maxsize) if f"{name}_{n}" not in taken)
 
 
 class Reference:
-    """A thing that the program only hands on, under a name: a random generator."""
+    """An object that the program only passes on, under a name: a random generator."""
 
     def __init__(self, name: str, generator: np.random.Generator) -> None:
         self.name, self.generator = name, generator
@@ -378,7 +378,7 @@ def _axis(axes: tuple[int, ...]) -> Any:
 
 
 def _identity(x: Any) -> Any:
-    """What tells an operand from another in the same memory."""
+    """What distinguishes an operand from others in the same memory."""
     if not isinstance(x, Traced):
         return type(x), repr(x)
     return x.memory.version, layout(x), x.shape, str(x.dtype)

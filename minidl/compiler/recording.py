@@ -1,4 +1,4 @@
-"""One run of the function on Traced arrays, and what it left where its state was."""
+"""One run of the function on Traced arrays, and what it left in place of its state."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ DRAWS = (
 
 
 class Recording(Interceptor):
-    """One run of the function on Traced arrays, in copies of what it works on: nothing that others see is touched.
+    """One run of the function on Traced arrays and copies of its state: nothing that other code sees is touched.
 
-    `commit` does in Python what the function did there. CompileError: it cannot be written down. Any other error is
-    the function's own, or one that nobody foresaw.
+    `commit` repeats the function's changes to Python objects. CompileError: it cannot be recorded. Any other error is
+    the function's own, or unforeseen.
     """
 
     def __init__(self, function: Any, state: State, form: Any, arrays: list[Any], phantom: bool) -> None:
@@ -75,9 +75,9 @@ class Recording(Interceptor):
             r.rename(self.outputs[0].memory, "loss" if self.gradients else "result")
 
     def commit(self, rebound: set[Any]) -> None:
-        """Let what the function changed in Python be so, outside of the copies too.
+        """Apply the function's changes to Python objects to the originals of the copies.
 
-        rebound   places that earlier recordings have given other values. CompileError: it happens there again.
+        rebound   places that earlier recordings rebound. CompileError: one of them is rebound again.
         """
         anew = {change.place: change.name for change in self.changes if not change.adds}
         if again := [name for place, name in anew.items() if place in rebound]:
@@ -94,7 +94,7 @@ class Recording(Interceptor):
     # ------------------------------------------------------------------------------ as interceptor
 
     def op(self, function: Callable[..., Any], args: Any, arrays: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Whatever is an array in an op, or comes out of it, is Traced: so all that it makes like one is, too."""
+        """Make every array that goes into an op or comes out of it Traced, so that derived arrays are too."""
         name = function.__name__
         with self.recorder.begun("", name, name):
             return self._op(function, args, arrays, kwargs)
@@ -142,7 +142,7 @@ class Recording(Interceptor):
         return self.recorder.draws.stand_in(default)
 
     def _meet(self, tensor: Tensor) -> None:
-        """A Tensor that is no copy: the function has made it, or it is one that was not found."""
+        """Check a Tensor that is not a copy: the function made it, or the walk did not find it."""
         if not tensor.is_leaf:
             raise self.recorder.error(
                 "goes on from a Tensor that was computed before, with its graph",
@@ -152,7 +152,7 @@ class Recording(Interceptor):
             self._leaves.append((weakref.ref(tensor), tensor.grad))
 
     def _put_back(self) -> list[Tensor]:
-        """Those Tensors that were there before, as others still hold them: as they were."""
+        """Restore the Tensors that existed before, which other code may hold, and return them."""
         alive = [(t, grad) for ref, grad in self._leaves if (t := ref()) is not None]
         for tensor, grad in alive:
             tensor.grad = grad
@@ -162,7 +162,7 @@ class Recording(Interceptor):
 
     def _results(self, x: Any) -> Any:
         if type(x) is Number and x.python:
-            float(x)  # Python gets it as its own number
+            float(x)  # raises NumberNeeded: Python receives it as a plain number
         if isinstance(x, Tensor | Traced | np.ndarray):
             data = x.data if isinstance(x, Tensor) else x
             data = data if isinstance(data, Traced) else self.recorder.constant(np.asarray(data))
@@ -180,7 +180,7 @@ class Recording(Interceptor):
         return "value", self.binding.shadows.kept(x, "its result")
 
     def _changes(self) -> None:
-        """What the function left in the places of its state: values to store there, numbers to hand back."""
+        """Collect what the function left in place of its state: values to store, numbers to hand back."""
         self.numbers: list[tuple[Slot, Traced]] = []
         self.gradients: list[tuple[Tensor, Traced | None]] = []
         places = self.binding.places
@@ -219,7 +219,7 @@ class Recording(Interceptor):
         return [*self.outputs, *(g for _, g in self.gradients if g is not None), *(n for _, n in self.numbers)]
 
     def gradients_read(self) -> list[Tensor]:
-        """The tensors whose gradient from before the step matters to it."""
+        """The tensors whose gradient from before the step is read by it."""
         nodes = live_nodes(self.recorder.nodes, self.all_outputs)
         used = {id(o.memory) for node in nodes for o in node.operands if isinstance(o, Traced)}
         used |= {id(o.memory) for o in self.all_outputs}
@@ -228,7 +228,7 @@ class Recording(Interceptor):
 
 
 def rebuilt(form: Any, values: list[Any], used: list[Any]) -> Any:
-    """Arguments of this form (see `step`), of these arrays; in `used` they are in order."""
+    """Arguments of this form (see `step`) from these arrays; `used` collects them in order."""
     if form in ("tensor", "array"):
         used.append(value := values[len(used)])
         return Tensor(value) if form == "tensor" else value
@@ -250,7 +250,7 @@ def _argument_names(function: Any, count: int) -> list[str]:
 
 
 def replay(function: Any, state: State, args: Any, kwargs: Any) -> None:
-    """Run the function as it is, on copies of all that it works on: it raises what a call of it would raise."""
+    """Run the function itself on copies of its state, so that it raises what a call would raise."""
     draws, stand_ins = Draws(), dict[int, Any]()
     for thing in state.reach.things.values():
         if isinstance(thing, Tensor) and thing.is_leaf:

@@ -1,7 +1,7 @@
 """Sums, products, extremes and running sums, as loops.
 
-A sum depends on its order, so this is NumPy's: the axes from the longest step in memory to the shortest, the last of
-them by NumPy's own loop (which adds in pairs), and where it converts on the way, in pieces of its buffer's size.
+A sum depends on its order, so this follows NumPy's: axes from the longest stride to the shortest, the last of them by
+NumPy's own loop (pairwise summation), and where NumPy converts on the way, in chunks of its buffer size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "max": "maximum", "m
 _STARTS = {"sum": 0, "mean": 0, "prod": 1, "any": False, "all": True}
 
 
-_BUFFER = 8192  # np.getbufsize(): so many elements are converted or brought together at a time
+_BUFFER = 8192  # np.getbufsize(): elements converted or gathered at a time
 
 
 def reduce(lower: Lower, node: Node) -> None:
@@ -45,7 +45,7 @@ def _in_numpys_order(lower: Lower, node: Node, x: Traced, result: Traced) -> Non
     )
     zero = _start(node)
     call = name_of(_UFUNCS[function], loop)
-    if ends and ends[-1]:  # the last axis is kept: one row is added to another
+    if ends and ends[-1]:  # the last axis is kept: rows are added to rows
         _by_rows(lower, node, (sizes, steps, ends), zero, call, name, offset)
         return
     inner = len(sizes)
@@ -65,7 +65,7 @@ def _in_numpys_order(lower: Lower, node: Node, x: Traced, result: Traced) -> Non
 
 
 def _start(node: Node) -> str | None:
-    """What it begins with, unless that is the first element."""
+    """The initial value, or None if that is the first element."""
     initial = node.options["initial"]
     initial = _STARTS.get(node.function) if initial is None else initial
     return None if initial is None else literal(initial, node.options["loop"])
@@ -73,12 +73,12 @@ def _start(node: Node) -> str | None:
 
 def _inner(lower: Lower, call: str, source: tuple[str, str, bool], sizes: list[int], steps: list[int], depth: int,
            loop: Any) -> None:  # fmt: skip
-    """total = the loop's result on these elements too: on NumPy's buffer of them, where NumPy uses that."""
+    """Continue `total` over these elements, through a buffer like NumPy's where NumPy uses one."""
     name, at, converts = source
     if not converts and len(sizes) <= 1:
         lower.put(f"total = {call}(total, {sizes[0] if sizes else 1}, {name}, {at}, {steps[0] if steps else 0})")
         return
-    count, whole = math.prod(sizes), 1  # elements of one filling: as many whole rows as fit
+    count, whole = math.prod(sizes), 1  # elements per buffer: as many whole rows as fit
     for n in reversed(sizes):
         whole = whole * n if whole * n <= _BUFFER else max(_BUFFER // whole, 1) * whole
     buffer, fill = lower.scratch(loop, min(whole, count)), min(whole, count)
@@ -133,7 +133,7 @@ def _store(lower: Lower, node: Node, result: Traced, total: str, at: str) -> Non
 
 
 def _in_any_order(lower: Lower, node: Node, x: Traced, result: Traced) -> None:
-    """Whole numbers, choices, and single elements."""
+    """Reductions that do not depend on order: of integers, extremes, single elements."""
     axes, loop, function = node.options["axes"], node.options["loop"], node.function
     offset, strides = layout(x)
     kept = [i for i in range(x.ndim) if i not in axes]
@@ -172,7 +172,7 @@ def _argmax(lower: Lower, name: str, axis: tuple[int, int], outer: list[int], of
 
 
 def scan(lower: Lower, node: Node) -> None:
-    """Running sums and products: the first element is the first, so that −0 stays −0."""
+    """Running sums and products, which begin with the first element, so that −0 stays −0."""
     x, result, axis = node.operands[0], node.result, node.options["axis"]
     assert result is not None
     if x.size == 0:

@@ -1,4 +1,4 @@
-"""What a kernel returns: a number, known from its annotation, or nothing."""
+"""What a kernel returns: a number, whose type its annotation gives, or nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PYTHON = {"bool": bool, "int": int, "float": float, "None": None}
 
 
 def dtype_of(r: Recorder, kernel: Kernel) -> np.dtype[Any] | None:
-    """The dtype of the number that the kernel returns; None: it returns nothing.
+    """The dtype of the number that the kernel returns, or None if it returns nothing.
 
-    The annotation is a type (`float`, `np.float32`, …) or its name. CompileError: it is neither, or something is
-    returned without one.
+    The annotation is a type (`float`, `np.float32`, …) or its name. CompileError: it is neither, or it is missing
+    although something is returned.
     """
     hint = kernel.py_func.__annotations__.get("return", dtype_of)
     if hint is dtype_of:
@@ -40,7 +40,7 @@ def dtype_of(r: Recorder, kernel: Kernel) -> np.dtype[Any] | None:
 
 
 def as_python(result: Traced | None) -> Any:
-    """The number as Numba hands it to Python: as Python's own."""
+    """The number as Numba returns it to Python: a Python number."""
     from minidl.compiler.numbers import Number
 
     if result is None or result.dtype.kind == "b":
@@ -49,7 +49,7 @@ def as_python(result: Traced | None) -> Any:
 
 
 def _named(kernel: Kernel, name: str) -> Any:
-    """What the name in the kernel's file stands for; its text, if that is no plain name."""
+    """What a name in the kernel's file refers to; its text if it is not a plain name."""
     first, *rest = name.strip("\"' ").split(".")
     scope = kernel.py_func.__globals__
     found = scope.get(first, _PYTHON.get(first, name))
@@ -59,7 +59,7 @@ def _named(kernel: Kernel, name: str) -> Any:
 
 
 def _returns(function: Any) -> bool:
-    """Does it return anything but None?"""
+    """Whether it returns anything but None."""
     before = None
     for step in dis.get_instructions(function):
         if step.opname == "RETURN_CONST" and step.argval is not None:

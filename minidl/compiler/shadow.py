@@ -1,7 +1,7 @@
-"""Copies to record on: what leads from a step's function to its state, so that nothing is touched that others see.
+"""Copies to record on: everything between a step's function and its state, so that nothing shared is touched.
 
-Parameters, buffers, arrays and generators have stand-ins. Whatever holds them, directly or not, is copied, and in the
-copy they are the stand-ins. What the function then changes in the copies, other than its state, is `changes`.
+Parameters, buffers, arrays and generators have stand-ins. Whatever holds them, directly or not, is copied, with the
+stand-ins in their place. What the function then changes in the copies, apart from its state, is `changes`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, type)
 
 
 class Change:
-    """What the function did to something other than its state: `make` does it to the original.
+    """A change that the function made to something other than its state; `make` applies it to the original.
 
     place   identifies what was changed; `name`: what an error calls it; `owner`: the list, dict or set
-    adds    it only added to a list, dict or set, as one keeps a log
+    adds    it only added to a list, dict or set, as to a log
     """
 
     def __init__(self, place: Any, name: str, adds: bool, owner: Any, make: Callable[[], object]) -> None:
@@ -37,7 +37,7 @@ class Change:
 
 
 class Shadows:
-    """The copies. `stand_ins`: id → what stands for a Tensor, array or generator."""
+    """The copies. `stand_ins`: id → stand-in of a Tensor, array or generator."""
 
     def __init__(self, reach: Reach, stand_ins: dict[int, Any]) -> None:
         self.reach, self.memo = reach, dict(stand_ins)
@@ -46,17 +46,17 @@ class Shadows:
         copied = [i for i, x in things.items() if i in stand_ins or isinstance(x, kinds)]
         self.marked = reach.above(copied) | {i for i, x in things.items() if _is_users(x) or is_iterator(x)}
         self.originals: dict[int, Any] = {id(s): things[i] for i, s in stand_ins.items() if i in things}
-        self._filled: list[tuple[str, Any, Any, Any]] = []  # (kind, original, copy, what it was filled with)
-        self._kept: list[Any] = []  # so that no id comes twice
+        self._filled: list[tuple[str, Any, Any, Any]] = []  # (kind, original, copy, its initial contents)
+        self._kept: list[Any] = []  # so that no id is reused
 
     def of(self, x: Any) -> Any:
-        """What stands for x: its stand-in, its copy, or where nothing of the state is in it, x itself."""
+        """The substitute for x: its stand-in, its copy, or x itself if it holds nothing of the state."""
         if id(x) in self.memo:
             return self.memo[id(x)]
         return self._made(x) if id(x) in self.marked else x
 
     def original(self, x: Any) -> Any:
-        """What a copy was made of; anything else is itself."""
+        """The original of a copy; anything else unchanged."""
         return self.originals.get(id(x), x)
 
     def _enter(self, x: Any, made: Any) -> Any:
@@ -123,7 +123,7 @@ class Shadows:
         self.reach.names.setdefault(id(members), self.reach.names.get(id(owner), ""))
 
     def _methods(self, kind: type) -> dict[str, Any]:
-        """Those methods of a user's class through which Tensors, modules, optimizers or generators are got at."""
+        """The methods of a user's class that reach Tensors, modules, optimizers or generators."""
         found: dict[str, Any] = {}
         for cls in kind.__mro__:
             for name, x in vars(cls).items() if not foreign(cls.__module__) else ():
@@ -161,7 +161,7 @@ class Shadows:
         return self.memo[id(cell)]
 
     def _scope(self, scope: dict[str, Any]) -> Any:
-        """A copy of a module's globals, in which the names that code uses stand for the copies."""
+        """A copy of a module's globals, in which the names that code uses refer to copies."""
         if foreign(scope.get("__name__")):
             return scope
         if id(scope) not in self.memo:
@@ -173,7 +173,7 @@ class Shadows:
         return self.memo[id(scope)]
 
     def _module(self, x: Any) -> Any:
-        """A module's copy, where code uses what is in it."""
+        """A copy of a module whose contents code uses."""
         if not isinstance(x, types.ModuleType) or id(vars(x)) not in self.reach.scopes:
             return self.of(x)
         if id(x) not in self.memo:
@@ -184,7 +184,7 @@ class Shadows:
     # ------------------------------------------------------------------------------------ changes
 
     def changes(self, is_state: Callable[[Any, Any], bool]) -> list[Change]:
-        """What the function changed, apart from the places (owner, key) that `is_state` knows."""
+        """What the function changed, apart from the places (owner, key) for which `is_state` is true."""
         found: list[Change] = []
         for kind, x, made, before in self._filled:
             if kind == "cell":
@@ -245,7 +245,7 @@ class Shadows:
         return found
 
     def kept(self, x: Any, name: str) -> Any:
-        """The original of what the function left under a name. CompileError: something of the recording is in it."""
+        """The original of what the function left under a name. CompileError: it holds part of the recording."""
         if id(x) in self.originals:
             return self.originals[id(x)]
         if type(x) in (list, tuple, dict):
@@ -272,7 +272,7 @@ class Shadows:
 
 
 def _is_users(x: Any) -> bool:
-    """Is this a function or an object of the user's, in which a step may keep something?"""
+    """Whether x is a user's function or object, in which a step may keep something."""
     if isinstance(x, types.FunctionType):
         return not foreign(x.__globals__.get("__name__"))
     kind: Any = type(x)
@@ -281,7 +281,7 @@ def _is_users(x: Any) -> bool:
 
 
 class _Iterated:
-    """Stands for an iterator, from which a step would take something only once: while it is recorded."""
+    """Stands for an iterator, from which a step would take something only once, during recording."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -297,12 +297,12 @@ class _Iterated:
 
 
 def _same(x: Any, before: Any) -> bool:
-    """Is this what it was, or as good: an equal text, number or tuple of these?"""
+    """Whether x is unchanged: the same object, or an equal string, number or tuple of these."""
     if type(x) is tuple and type(before) is tuple and len(x) == len(before):
         return all(map(_same, x, before))
     return x is before or (type(x) is type(before) and type(x) in PLAIN[:-1] and repr(x) == repr(before))
 
 
 def _is_own(x: Any, made: dict[str, Any]) -> bool:
-    """Is this a method that was put into the copy's attributes?"""
+    """Whether x is a method that was put into the copy's attributes."""
     return isinstance(x, types.MethodType) and getattr(x.__self__, "__dict__", None) is made

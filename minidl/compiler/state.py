@@ -1,7 +1,7 @@
-"""What a step works on besides its arguments: found in the function, and replaced by Traced arrays to record it.
+"""A step's state: what it uses besides its arguments, found from the function and replaced by Traced arrays.
 
-Modules, optimizers, Tensors and generators are looked for in the function's closure, in the globals and attributes
-that it names, and in what these hold.
+Modules, optimizers, Tensors and generators are sought in the function's closure, in the globals and attributes that
+it names, and in what these hold.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minidl.tensor import FLOATS, Array, Tensor
 class State:
     """The modules, parameters, buffers, arrays and optimizers of a step, with the names that the program gives them.
 
-    `holds`: is all that the function can get at still what it was?
+    `holds`: whether everything that the function can reach is unchanged.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -33,7 +33,7 @@ class State:
         self.modules: dict[str, Module] = {}
         self.optimizers: dict[str, Optimizer] = {}
         self.tensors: dict[Tensor, str] = {}
-        self.others: list[Tensor] = []  # of integers, or computed from others
+        self.others: list[Tensor] = []  # integer Tensors, and those computed from others
         self.arrays: list[tuple[str, Array]] = []
         self.generators: list[Any] = []
         lone: list[tuple[str, Tensor]] = []
@@ -91,7 +91,7 @@ class Attribute(Slot):
 
 
 class Momentum(Slot):
-    """An entry of what an optimizer keeps for a parameter: `load_state_dict` replaces the whole."""
+    """An entry of an optimizer's state for a parameter, all of which `load_state_dict` replaces."""
 
     def __init__(self, optimizer: Optimizer, tensor: Tensor, key: str) -> None:
         super().__init__(optimizer, key)
@@ -99,7 +99,7 @@ class Momentum(Slot):
 
     def get(self) -> Any:
         entries = self.owner.state.get(self.tensor)
-        if entries is None or self.key not in entries:  # what the optimizer would make in its first step
+        if entries is None or self.key not in entries:  # what the optimizer would create in its first step
             for group in self.owner.param_groups:
                 if any(p is self.tensor for p in group["params"]):
                     self.owner.prepare(self.tensor, group)
@@ -111,7 +111,7 @@ class Momentum(Slot):
 
 
 class Option(Slot):
-    """An option of an optimizer's group."""
+    """An option of an optimizer's parameter group."""
 
     def __init__(self, optimizer: Optimizer, group: int, key: str) -> None:
         super().__init__(optimizer, key)
@@ -125,7 +125,7 @@ class Option(Slot):
 
 
 def flat(array: Array) -> Array:
-    """`array` as one axis in memory order, a view. CompileError where its elements do not lie side by side."""
+    """`array` as a 1-d view in memory order. CompileError if its elements are not contiguous."""
     if array.flags.c_contiguous:
         return array.reshape(-1)
     if array.flags.f_contiguous:
@@ -134,10 +134,10 @@ def flat(array: Array) -> Array:
 
 
 class Binding:
-    """What stands for the state while a step is recorded: Traced arrays, in copies of all that leads there.
+    """Replaces the state while a step is recorded: Traced arrays, inside copies of whatever holds them.
 
-    places   (where it is, where it is in the copies, the Traced array that stands there)
-    phantom  also for gradients that are None now: so the program shows whether it depends on them
+    places   (the slot, its counterpart in the copies, the Traced array put there)
+    phantom  replace gradients that are None too, so that the program shows whether it depends on them
     """
 
     def __init__(self, recorder: Recorder, state: State, phantom: bool) -> None:
@@ -146,7 +146,7 @@ class Binding:
         self._stand_ins: dict[int, Any] = {}
         self._owners: list[tuple[Slot, Any, Traced]] = []
         self._where: set[tuple[int, Any]] = set()
-        self._held: list[Any] = []  # so that no id comes twice
+        self._held: list[Any] = []  # so that no id is reused
         for tensor, name in state.tensors.items():
             self._tensor(tensor, name, phantom)
         for name, module in state.modules.items():
@@ -177,7 +177,7 @@ class Binding:
         self._where |= {(id(real.owner), real.key) for real, _, _ in self.places}
 
     def _state(self, slot: Slot, name: str, value: Any = None) -> Traced:
-        """A Traced array for what is in this place, or would be: one for an array that is in two."""
+        """A Traced array for what this slot holds or would hold; two slots with one array share it."""
         value = slot.get() if value is None else value
         if id(value) in self._stand_ins:
             return self._stand_ins[id(value)]  # type: ignore[no-any-return]
@@ -204,7 +204,7 @@ class Binding:
         made.data, made.grad = data, grad  # type: ignore[assignment]
 
     def _kept(self, optimizer: Optimizer, state: State) -> dict[Tensor, dict[str, Any]]:
-        """What the optimizer keeps for its parameters, or will when it has begun, and what stands for that."""
+        """Stand-ins for the optimizer's state of its parameters, existing or yet to be created."""
         begun = copy.copy(optimizer)
         begun.state = {p: dict(entries) for p, entries in optimizer.state.items()}
         for group in optimizer.param_groups:
@@ -237,7 +237,7 @@ class Binding:
             self._where.add((id(group), "lr"))
 
     def made_in_python(self) -> list[str]:
-        """The names of what optimizers began to keep in this run, and did not have before."""
+        """The names of optimizer state that this run created."""
         known = {
             (id(place.owner), id(place.tensor), place.key) for _, place, _ in self.places if isinstance(place, Momentum)
         }
@@ -253,7 +253,7 @@ class Binding:
             if isinstance(place, Attribute) and place.key == "grad" and place.get() is None)  # fmt: skip
 
     def is_state(self, owner: Any, key: Any) -> bool:
-        """Is this a place of the state, whose change is a part of the program?"""
+        """Whether this place belongs to the state, so that changing it is part of the program."""
         return (id(owner), key) in self._where
 
 

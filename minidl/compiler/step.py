@@ -1,4 +1,4 @@
-"""The compiled step: which program fits the arguments, and how it is called."""
+"""The compiled step: finds the program that fits the arguments, and calls it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from minidl.core.seam import SEAM
 from minidl.data.loader import Loader
 from minidl.tensor import Array, Tensor
 
-MANY = 8  # texts that were compiled: then it is said that there is no end of them
-MOST_COMPILED = 64  # texts: beyond them it runs uncompiled, for Numba never frees machine code, a MB each
-MOST_BYTES = 1 << 30  # of the memory of all programs: beyond it, those not used for longest go
-_SECONDS = 0.1  # between looks at the clock, at the keyboard and at the progress
-_RESTLESS = 3  # recordings in a row after which the state was another: then it is the function that changes it
-_TRIES = 100  # at running what was recorded, while others change the state
+MANY = 8  # compiled texts after which it warns that their number keeps growing
+MOST_COMPILED = 64  # texts, beyond which it runs uncompiled: Numba never frees machine code, about 1 MB each
+MOST_BYTES = 1 << 30  # memory of all programs, beyond which the least recently used are dropped
+_SECONDS = 0.1  # between checks for Ctrl-C and reports of progress
+_RESTLESS = 3  # recordings in a row that found the state changed: then the function itself changes it
+_TRIES = 100  # to run what was recorded while other threads change the state
 
 
 class TooMany(CompileError):
-    """So many programs were compiled already that this one is not worth it."""
+    """Too many programs have been compiled for another to be worth it."""
 
 
 class Latest(NamedTuple):
-    """The program that ran last and what it is for. Never changed, so that a call runs what it has checked."""
+    """The program that ran last and what it fits. Immutable, so that a call runs what it has checked."""
 
     program: Program
     state: State
-    gradients: Any  # which there were, if that matters
+    gradients: Any  # which existed, if that matters
     expected: list[Any] | None  # the shapes and dtypes of the arguments, if they are arrays
 
     def fits(self, args: tuple[Any, ...]) -> bool:
-        """Is this call like that one? Only for plain arrays, and quickly."""
+        """Whether the program fits this call too; a quick check, for plain arrays only."""
         if self.expected is None or len(args) != len(self.expected):
             return False
         for a, (shape, dtype) in zip(args, self.expected, strict=True):
@@ -55,13 +55,13 @@ class Latest(NamedTuple):
 
 
 class Step:
-    """A function on arrays that runs as one machine-code call. Made by `compile`.
+    """A function of arrays that runs as one machine-code call. Made by `compile`.
 
     source   the program last used: forward, backward and update as straight-line Python
     loops    the same as Numba compiles it
-    stats    how often it recorded, called and forgot a program, and the seconds spent on recording and compiling
+    stats    how often it recorded, called and dropped a program, and the seconds spent recording and compiling
 
-    Threads may share it: one call runs after another. A copy is a new Step of the same function.
+    Threads may share it; calls run one after another. A copy is a new Step of the same function.
     """
 
     def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
@@ -76,21 +76,21 @@ class Step:
         }
         self._lock = locks.lock()  # of everything below
         self._programs: OrderedDict[Any, Program] = OrderedDict()
-        self._states: list[State] = []  # what the function could get at, as programs were recorded
-        self._rebound: set[Any] = set()  # what recordings have changed in Python
-        self._needed: dict[Any, frozenset[int]] = {}  # of the numbers among the arguments: whose values Python needs
-        self._texts: set[int] = set()  # hashes of what was compiled
-        self._uncompiled: set[int] = set()  # hashes of the keys of what was not
-        self._shapes: Any = None  # of what was compiled last
+        self._states: list[State] = []  # what the function could reach when programs were recorded
+        self._rebound: set[Any] = set()  # places that recordings rebound in Python
+        self._needed: dict[Any, frozenset[int]] = {}  # which numeric arguments Python needs the values of
+        self._texts: set[int] = set()  # hashes of compiled texts
+        self._uncompiled: set[int] = set()  # hashes of the keys of programs that were not compiled
+        self._shapes: Any = None  # of the program compiled last
         self._latest: Latest | None = None
-        self._restless = 0  # recordings in a row that found another state when they were done
+        self._restless = 0  # recordings in a row that ended with the state changed
         self._eager = False
 
     def __reduce__(self) -> Any:
         return type(self), (self.function, self.fallback)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._eager or isinstance(SEAM.interceptor, Recording):  # a step in a step is a part of that
+        if self._eager or isinstance(SEAM.interceptor, Recording):  # a step inside a step is part of it
             return self.function(*args, **kwargs)
         try:
             with self._lock:
@@ -104,12 +104,12 @@ class Step:
         except CompileError as error:
             if not self.fallback:
                 raise
-            value = self.function(*args, **kwargs)  # where this raises, that is the error, and nothing is given up
+            value = self.function(*args, **kwargs)  # if this raises, that is the error, and compilation goes on
             self._give_up(error)
             return value
 
     def _told(self, error: Exception, state: State, args: Any, kwargs: Any) -> Exception:
-        """What to raise for an error while recording: it, the function's own, or that nobody foresaw it."""
+        """What to raise for an error during recording: a CompileError, the function's own, or an unforeseen one."""
         if isinstance(error, CompileError):
             return error
         if not self.fallback:
@@ -122,7 +122,7 @@ class Step:
         return made
 
     def _give_up(self, error: CompileError) -> None:
-        """Go on without compilation, if that is wanted."""
+        """Continue without compilation if `fallback` allows."""
         if not self.fallback:
             raise error
         warnings.warn(f"{error}; running without compilation", RuntimeWarning, stacklevel=3)
@@ -134,17 +134,17 @@ class Step:
         return made
 
     def _forget(self, program: Program) -> None:
-        """Its state is no longer as it was recorded: parameters of other shapes or layouts."""
+        """Drop a program whose state no longer matches: parameters have other shapes or layouts."""
         self._programs = OrderedDict((k, p) for k, p in self._programs.items() if p is not program)
 
     def run(self, loader: Loader, progress: Callable[[int], Any] | None = None) -> Array:
-        """Step through one epoch of a `data.Loader` in machine code: what each step returned, if that is a number.
+        """Step through one epoch of a `data.Loader` in machine code and return each step's number, if it gives one.
 
-        progress   called about ten times a second with the number of examples since the last call. Then Ctrl-C
-                   works, too: between two steps. What is left after the whole batches is a call of its own, and so
-                   is every batch that the loader augments.
+        progress   called about ten times a second with the number of examples since the last call; Ctrl-C works
+                   then too, between two steps. A last partial batch is a separate call, and so is every batch that
+                   the loader augments.
 
-        TypeError: no Loader. ValueError: an empty one.
+        TypeError: not a Loader. ValueError: an empty one.
         """
         if not isinstance(loader, Loader):
             raise TypeError(f"run: expected a minidl.data.Loader, found {type(loader).__name__}")
@@ -163,7 +163,7 @@ class Step:
         return losses
 
     def _run_whole(self, loader: Loader, order: Array, losses: Array, progress: Any) -> int:
-        """Step through whole batches, some at a time: how many. Fewer than there are if they cannot be compiled."""
+        """Step through whole batches, some at a time, and return how many: fewer than all if it cannot compile."""
         from minidl.compiler.epoch import Epoch
 
         arrays, affine, size = list(loader.arrays), list(loader.affine), loader.batch_size
@@ -200,17 +200,17 @@ class Step:
 
     @property
     def source(self) -> str:
-        """The recorded step, to be read. RuntimeError before the first call."""
+        """The recorded step as readable Python. RuntimeError before the first call."""
         return self._recorded().text.source
 
     def python(self, *args: Any, **kwargs: Any) -> Any:
-        """The step, as its `source` runs in Python: slower, with the same effects, for a debugger to walk through."""
+        """Run the step's `source` in Python: slower, with the same effects, for stepping through in a debugger."""
         with self._lock:
             return self._with_program(args, kwargs, lambda program, arrays: program.python(arrays))
 
     @property
     def loops(self) -> str:
-        """The recorded step as it is compiled: the same lines, with loops for what is element by element."""
+        """The recorded step as it is compiled: the same lines, with elementwise ones as loops."""
         return self._recorded().loops
 
     def _recorded(self) -> Program:
@@ -219,7 +219,7 @@ class Step:
         return self._latest.program
 
     def _with_program(self, args: Any, kwargs: Any, use: Callable[[Program, list[Any]], Any]) -> Any:
-        """use(program, arrays), with the program that fits arguments and state. The caller holds the lock."""
+        """use(program, arrays) with the program that fits the arguments and state. The caller holds the lock."""
         for _ in range(_TRIES):
             program, arrays = self._program(args, kwargs)
             try:
@@ -229,13 +229,13 @@ class Step:
         raise CompileError("compile: the state changes whenever it has been recorded")
 
     def _current_state(self) -> State:
-        """What the function can get at now: as in an earlier call, if it was the same then."""
+        """What the function can reach now; an earlier State if it is unchanged."""
         for state in reversed(self._states):
             if state.holds():
                 return state
         found = State(self.function)
         for state in self._states:
-            if state.signature == found.signature:  # but for numbers that are equal, and not the same object
+            if state.signature == found.signature:  # equal numbers need not be the same object
                 state.reach.guard.take_over(found.reach.guard)
                 return state
         self._states.append(found)
@@ -294,7 +294,7 @@ class Step:
         return program, [a if a.ndim else a.reshape(1) for a in arrays]
 
     def _note(self, program: Program, key: tuple[Any, ...]) -> None:
-        """Before a program is compiled. TooMany: it is not worth it. Warns once where there is no end of them."""
+        """Count a program about to be compiled. TooMany: not worth it. Warns once if they keep coming."""
         text, shapes, before = hash(program.loops), key[:-2], self._shapes
         if text not in self._texts:
             if len(self._texts) >= MOST_COMPILED:
@@ -322,9 +322,9 @@ _TOO_MANY = "compile: too many programs of this step were compiled already"
 
 
 def _flatten(x: Any, arrays: list[Any], needed: frozenset[int] = frozenset(), count: Any = None) -> Any:
-    """The form of nested arguments, hashable, with their arrays taken out into the list, and their numbers too.
+    """The hashable form of nested arguments; their arrays and numbers are moved into the list `arrays`.
 
-    needed   those of the numbers whose values belong to the form
+    needed   the numbers whose values are part of the form
     """
     count = itertools.count() if count is None else count
     if isinstance(x, Tensor):
@@ -346,7 +346,7 @@ def _flatten(x: Any, arrays: list[Any], needed: frozenset[int] = frozenset(), co
     ):
         n = next(count)
         if n in needed:
-            return ("value", type(x), x, repr(x))  # which tells 0 from −0
+            return ("value", type(x), x, repr(x))  # repr distinguishes 0 from −0
         arrays.append(np.asarray(x))
         return ("number", type(x) if type(x) in (int, float) else None, n)
     if isinstance(x, bool | int | float | str | np.generic) or x is None:
@@ -364,24 +364,24 @@ def _numbers(form: Any) -> frozenset[int]:
 
 
 def _normal(a: Any) -> Any:
-    a = np.asarray(a)  # of a subclass, such as `memmap`, the plain array
+    a = np.asarray(a)  # the plain array of a subclass such as `memmap`
     return a if a.flags.carray and a.dtype.isnative else np.array(a, order="C", dtype=a.dtype.newbyteorder("="))
 
 
 def compile(function: Callable[..., Any] | None = None, *, fallback: bool = False) -> Any:
     """Make a function of arrays, such as a training step or a model, one machine-code call.
 
-    fallback   where something cannot be compiled, run it as it is, with one warning, instead of a CompileError
+    fallback   if something cannot be compiled, run the function as it is, with one warning, instead of a CompileError
 
-    Returns a `Step`. The first call with arguments of certain shapes and dtypes records and compiles; side effects of
-    the Python code itself (printing, appending to a list) then happen in that call only.
+    Returns a `Step`. The first call with given shapes and dtypes records and compiles; side effects of the Python code
+    itself (printing, appending to a list) happen in that call only.
 
-    Numbers among the arguments are inputs, too; where Python itself needs one (an `if`, a shape, an axis), there is a
-    recording for each value of it. An `int` or `float` is what it is in Python: float32 times it stays float32.
+    Numbers among the arguments are inputs too; if Python itself needs one (an `if`, a shape, an axis), each value of it
+    is recorded separately. An `int` or `float` behaves as in Python: float32 times it stays float32.
 
-    Results have the bits of the eager call on arguments in C order: functions of numbers are computed by NumPy's own
-    loops, and sums in NumPy's order. Not so, but within rounding (1e-13 relatively in float64, 1e-5 in float32): sums
-    with a `where` mask, sums where an argument lies in another order, functions of arrays reversed along all axes.
+    For arguments in C order, results agree bit for bit with the eager call: elementwise functions use NumPy's loops,
+    and sums NumPy's order. Exceptions, which agree within rounding (relative 1e-13 in float64, 1e-5 in float32): sums
+    with a `where` mask, sums of arguments in another order, functions of arrays reversed along all axes.
 
     >>> w = minidl.Tensor(np.array([1.0, 2.0]), requires_grad=True)
     >>> optimizer = optim.SGD([w], lr=0.25)

@@ -1,4 +1,4 @@
-"""The recorded step as Python that one can read, and run."""
+"""The recorded step as readable Python that also runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TITLES = {
 
 
 class Text:
-    """Prints a plan. `source` is the text; `scope` has what it names besides its parameters: kernels, constants."""
+    """Prints a plan. `source` is the text; `scope` holds what it names besides its parameters: kernels, constants."""
 
     def __init__(self, plan: Plan, inputs: list[Memory], results: list[Traced]) -> None:
         self.plan = plan
@@ -58,7 +58,7 @@ class Text:
         self.source = "\n".join([head, *(f"    {line}".rstrip() for line in body), ""])
 
     def _may_move(self, n: int, user: int) -> bool:
-        """Can node n be written inside of node `user`: is it of that op, and is all that it reads the same there?"""
+        """Whether node n can be written inside node `user`: the same op, and all that n reads is unchanged there."""
         node, to = self.nodes[n], self.nodes[user]
         reads = {o.memory for o in node.operands if isinstance(o, Traced)}
         between = self.nodes[n + 1 : user]
@@ -66,7 +66,7 @@ class Text:
         return same and not any(m in reads for between_node in between for m in between_node.writes)
 
     def _heading(self, node: Node) -> None:
-        """The op's name and formula, in the words of its docstring."""
+        """Print the op's name and formula, from its docstring."""
         text = formula(OPS[node.op]) if node.op in OPS else NO_FORMULA
         words = text.backward if node.phase == "backward" else text.title
         if node.op:
@@ -80,7 +80,7 @@ class Text:
         if not isinstance(x, Traced):
             return _literal(x)
         around = x
-        while around.parent is not None and around.template:  # a view of a view may be what there was before
+        while around.parent is not None and around.template:  # a view of a view may be the array itself
             around = around.parent
             if (around.shape, around.strides, layout(around)) == (x.shape, x.strides, layout(x)):
                 return self.reference(around)
@@ -89,7 +89,7 @@ class Text:
         return self.inlined.get(x.memory) or x.memory.name
 
     def inner(self, x: Any) -> str:
-        """A reference as a part of an expression."""
+        """A reference as part of an expression."""
         text = self.reference(x)
         return f"({text})" if _is_compound(text) else text
 
@@ -156,7 +156,7 @@ class Text:
         self.put(f"{result}{kernel.__name__}({operands})", formula(kernel.py_func).title)
 
     def function(self) -> Any:
-        """`step` of the source, with lines that a debugger can show."""
+        """The function `step` of the source, whose lines a debugger can show."""
         name = f"<minidl step {abs(hash(self.source)):x}>"
         linecache.cache[name] = len(self.source), None, self.source.splitlines(keepends=True), name
         exec(compile(self.source, name, "exec"), self.scope)
@@ -164,13 +164,13 @@ class Text:
 
 
 def _written(node: Node) -> Iterator[Any]:
-    """What the node's line names: where elements are picked, the index itself and not the positions made of it."""
+    """What the node's line names; for a gather, the index itself and not the positions computed from it."""
     for x in node.options.get("written", node.operands):
         yield from x if isinstance(x, tuple) else (x,)
 
 
 def _used_once(nodes: list[Node], results: list[Traced]) -> dict[Node, int]:
-    """The maps, reductions and gathers whose value is used in one place alone, and where: the number of that node."""
+    """Maps, reductions and gathers whose value is used exactly once → the number of the node that uses it."""
     users: dict[Memory, list[int]] = {}
     kept = {o.memory for o in results}
     for n, node in enumerate(nodes):
@@ -201,7 +201,7 @@ def _used_once(nodes: list[Node], results: list[Traced]) -> dict[Node, int]:
 
 
 def _is_compound(text: str) -> bool:
-    """Does an operator stand outside of all brackets?"""
+    """Whether an operator stands outside all brackets."""
     depth = 0
     for c in text:
         depth += (c in "([{") - (c in ")]}")

@@ -1,8 +1,8 @@
-"""Arrays that write down what is done with them.
+"""Traced arrays, which record the operations on them.
 
-A Traced stands for an array while `compile` runs a step for the first time. NumPy hands it every function and
-operator through `__array_ufunc__` and `__array_function__`; it answers with another Traced and leaves a Node in the
-program. Its `value` has the right shape, dtype and memory layout, but its elements mean nothing: kernels are not run.
+A Traced stands for an array while `compile` runs a step for the first time. NumPy passes it every function and
+operator through `__array_ufunc__` and `__array_function__`; it returns another Traced and adds a Node to the
+program. Its `value` has the right shape, dtype and memory layout, but meaningless elements: kernels are not run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CompileError(RuntimeError):
-    """A step does something that cannot be written down: the message says what, where, and what to do instead."""
+    """A step does something that cannot be recorded. The message says what, where, and what to do instead."""
 
 
 @dataclass(eq=False)
@@ -35,11 +35,11 @@ class Memory:
     kind: str
     name: str
     version: int = 0  # how often it has been written to
-    source: Any = None  # of state and constants: whatever it is bound to at each call
-    readable: bool = True  # does it hold anything yet?
-    stem: str = ""  # the name that was asked for, before it was made unique
-    final: bool = False  # is this the name that it keeps?
-    twin: Memory | None = None  # another that holds the same, and stands for this one
+    source: Any = None  # for state and constants: what it is bound to at each call
+    readable: bool = True  # whether it holds anything yet
+    stem: str = ""  # the name asked for, before it was made unique
+    final: bool = False  # whether the name may no longer change
+    twin: Memory | None = None  # another with the same contents, used in place of this one
 
     @property
     def number(self) -> bool:
@@ -50,12 +50,12 @@ class Memory:
 class Node:
     """One line of the program.
 
-    kind       "map" (element by element), "loop" (the same by a loop of NumPy's), "reduce", "scan", "gather",
+    kind       "map" (elementwise), "loop" (the same by one of NumPy's loops), "reduce", "scan", "gather",
                "scatter", "copies", "write", "call", "require"
-    function   NumPy's name of it, or the kernel
+    function   NumPy's name for it, or the kernel
     operands   Traced arrays and numbers
-    result     the Traced array that it makes, if it makes one
-    writes     memory that it changes, besides that of its result
+    result     the Traced array that it creates, if any
+    writes     memory that it changes, apart from its result's
     """
 
     kind: str
@@ -65,13 +65,13 @@ class Node:
     writes: tuple[Memory, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     template: str = ""  # how it reads, with {} for each operand
-    key: Any = None  # of a node without effects: nodes of one key compute the same
+    key: Any = None  # of a node without side effects: nodes with one key compute the same
     phase: str = "forward"
     op: str = ""
 
     @property
     def target(self) -> Any:
-        """Where a map or write puts its elements."""
+        """The array that a map or write stores into."""
         return self.options.get("to") if self.result is None else self.result
 
 
@@ -85,7 +85,7 @@ SYMBOLS = {
 
 
 class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
-    """An array of the program. `memory` is where it lies; it may be a view of a part of that."""
+    """An array of the program: `memory`, or a view of part of it."""
 
     __slots__ = ("made_in", "parent", "recorder", "template", "value")
     __array_priority__ = 1000
@@ -95,14 +95,14 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
         self, recorder: Recorder, value: Array, memory: Memory, template: str = "", parent: Traced | None = None
     ) -> None:
         self.recorder, self.value, self.made_in = recorder, value, memory
-        self.template, self.parent = template, parent  # of a view: how it is written, given what it is a view of
+        self.template, self.parent = template, parent  # of a view: how it is written in terms of its parent
 
     @property
     def memory(self) -> Memory:
-        """The memory that it is in, or the twin of that."""
+        """The memory that holds it, or the twin of that."""
         return self.made_in.twin or self.made_in
 
-    # What is known while recording: everything but the elements.
+    # Known while recording: everything but the elements.
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
     ndim = property(lambda self: self.value.ndim)
@@ -123,7 +123,7 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self.value)))
 
-    # What is not known: the elements, but of a constant, for whose values the program then is.
+    # Unknown: the elements, except those of a constant, whose values then become part of the program.
     def _known(self) -> Array:
         if (value := self.recorder.known(self)) is None:
             raise self.recorder.error(
@@ -169,7 +169,7 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
         return value.size == 0 or np.may_share_memory(value, self.value)
 
     def _reshaped(self, value: Array, template: str) -> Any:
-        """A view, or where NumPy would copy, a view of a copy."""
+        """A view or, where NumPy would copy, a view of a copy."""
         if self._same_memory(value):
             return self._view(value, template)
         flat = self.copy()
@@ -177,7 +177,7 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         shape = shape[0] if len(shape) == 1 else shape
-        if order not in ("C", "F"):  # "A" and "K" depend on how an argument lies in memory
+        if order not in ("C", "F"):  # "A" and "K" depend on an argument's memory layout
             raise self.recorder.error(f"asks for order={order!r}", 'use "C" or "F"')
         if order != "C":
             return self.T.reshape(*((shape,) if isinstance(shape, int) else shape)[::-1]).T
@@ -278,14 +278,14 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def _of_constants(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """What a function that cannot be written down makes of constants. None: something in it is no constant."""
+        """The result of a function that cannot be recorded but gets only constants; else None."""
         values = {k: self.recorder.known(v) for k, v in (*enumerate(args), *kwargs.items())}
         if any(values[k] is None and v is not None for k, v in (*enumerate(args), *kwargs.items())):
             return None
         return function(*(values[k] for k in range(len(args))), **{k: values[k] for k in kwargs})
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from minidl.compiler import arrangements, binding, functions  # noqa: F401   they enter their functions
+        from minidl.compiler import arrangements, binding, functions  # noqa: F401   they register their functions
 
         if function.__name__ not in binding.FUNCTIONS and (
             (made := self._of_constants(function, args, kwargs)) is not None
@@ -295,7 +295,7 @@ class Traced(TracedArray, np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def _method(name: str) -> Any:
-    """The method of this name: NumPy's function of that name, whose arguments are the same."""
+    """The method of this name, which calls NumPy's function of that name with the same arguments."""
     return lambda self, *args, **kwargs: getattr(np, name)(self, *args, **kwargs)
 
 
@@ -318,14 +318,14 @@ def _tuple(shape: Any) -> str:
 
 
 def _is_basic(index: Any) -> bool:
-    """Is this an index of integers, slices, None and … alone, which gives a view?"""
+    """Whether an index has only integers, slices, None and …, and so gives a view."""
     parts = index if isinstance(index, tuple) else (index,)
     whole, others = (slice, int, np.integer), (bool, Traced)
     return all(p is None or p is Ellipsis or (isinstance(p, whole) and not isinstance(p, others)) for p in parts)
 
 
 def _index(index: Any) -> str:
-    """An index as it is written in Python."""
+    """An index in Python notation."""
     parts = index if isinstance(index, tuple) else (index,)
 
     def part(p: Any) -> str:

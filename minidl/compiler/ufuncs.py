@@ -1,4 +1,4 @@
-"""NumPy's functions of one element of each operand, in NumPy's dtypes."""
+"""NumPy's elementwise functions, in NumPy's dtypes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from minidl.compiler.traced import SYMBOLS, Traced
 
 
 def ufunc(r: Recorder, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None, casting: Any = "same_kind") -> Any:
-    """What NumPy's ufunc makes of these, in NumPy's dtypes: by NumPy's own loop where rounding may differ."""
+    """Record NumPy's ufunc of these, in NumPy's dtypes, by NumPy's own loop where rounding may differ."""
     values = [r.operand(x) for x in inputs]
     kinds = [kind(x) for x in values]
-    if all(isinstance(k, type) for k in kinds):  # of Python's ints alone NumPy would make objects
+    if all(isinstance(k, type) for k in kinds):  # from Python ints alone NumPy could make objects
         kinds = list(map(np.dtype, kinds))
     if ufunc.signature is not None:
         raise r.error(f"calls np.{ufunc.__name__}", f"use minidl.ops.{ufunc.__name__}, which can be compiled")
@@ -50,7 +50,7 @@ def ufunc(r: Recorder, ufunc: np.ufunc, inputs: Sequence[Any], dtype: Any = None
 
 
 def _wide_enough(ufunc: np.ufunc, values: list[Any], types: Any) -> Any:
-    """The dtypes, in which Python's ints have room. OverflowError as in NumPy, which compares any two ints, however."""
+    """The dtypes, if Python's ints fit them. OverflowError otherwise, as in NumPy, except for comparisons."""
     for v, t in zip(values, types, strict=False):
         if type(v) is Number and v.python is int and t.kind in "iu" and t != np.int64:
             v.item()  # whether it fits depends on its value

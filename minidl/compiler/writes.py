@@ -1,4 +1,4 @@
-"""Which of its arguments a kernel writes into, read from its code as Numba reads it."""
+"""Which arguments a kernel writes into, from Numba's intermediate representation of its code."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _VIEWING = {
 
 @functools.cache
 def written_by(kernel: Kernel) -> frozenset[str]:
-    """The names of the parameters into which it stores, itself or through a view or a function that it calls."""
+    """The names of the parameters that it stores into, directly or through a view or a function that it calls."""
     names = list(kernel.parameters)
     return frozenset(names[n] for n in _positions(kernel.py_func, ()))
 
 
 def _positions(function: Any, callers: tuple[Any, ...]) -> set[int]:
-    """The places of these parameters. None, of a function that Numba cannot read or that calls itself."""
+    """The positions of these parameters; none for a function that Numba cannot read or that calls itself."""
     from numba.core.compiler import run_frontend
 
     if function in callers:
         return set()
     try:
         code = run_frontend(function)
-    except Exception:  # whoever calls it next says what is wrong with it
+    except Exception:  # calling it will raise the proper error
         return set()
     return _Reading(code, (*callers, function)).changed
 
 
 class _Reading:
-    """Follows every local variable back to the parameters that it is, or is a view of."""
+    """Traces each local variable back to the parameters that it is, or is a view of."""
 
     def __init__(self, code: Any, callers: tuple[Any, ...]) -> None:
         self.callers = callers
@@ -56,7 +56,7 @@ class _Reading:
                 self.call(line.value)
 
     def parameters(self, variable: Any, views: bool = True) -> set[int]:
-        """Those that the variable may be; with `views`, those of which it may be a part, too."""
+        """The parameters that the variable may be or, with `views`, may be a view of."""
         found, stack, seen = set[int](), [variable.name], set[str]()
         while stack:
             if (name := stack.pop()) in seen:
@@ -79,7 +79,7 @@ class _Reading:
         return found
 
     def viewed(self, call: Any) -> list[str]:
-        """The array of which the call gives a view, if it does."""
+        """The array that the call returns a view of, if it does."""
         for value in self.made_by.get(call.func.name, ()):
             if getattr(value, "op", "") == "getattr" and value.attr in _VIEWING:
                 of = value.value.name if self.constant(value.value) is None else call.args[0].name
@@ -101,7 +101,7 @@ class _Reading:
                 self.changed |= self.parameters(given)
 
     def constant(self, variable: Any) -> Any:
-        """The function or module that the variable is, if it is a global or an attribute of one."""
+        """The function or module that the variable refers to, if it is a global or an attribute of one."""
         for value in self.made_by.get(variable.name, ()):
             if type(value).__name__ in ("Global", "FreeVar"):
                 return value.value
