@@ -1,7 +1,7 @@
 """Differentiable functions of arrays and Tensors.
 
 Array functions have NumPy's names and arguments, network functions PyTorch's; `dense`, `dense_relu` and the
-losses' short names are minidl's own. Each takes Tensors, arrays or numbers and gives a Tensor.
+losses' short names are minidl's own. Each takes Tensors, arrays or numbers and returns a Tensor.
 """
 
 from minidl.ops.activation import (

@@ -197,7 +197,7 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Result:
 
 
 def _along(x: Array, dim: int) -> int:
-    """`dim` from 0 on. ValueError if x is empty there."""
+    """The non-negative form of `dim`. ValueError if x is empty along it."""
     dim = int(np.lib.array_utils.normalize_axis_index(dim, x.ndim, "dim"))
     if x.shape[dim] == 0:
         raise ValueError(f"expected at least one element along dim {dim}, found shape {x.shape}")
@@ -208,7 +208,7 @@ def _along(x: Array, dim: int) -> int:
 def softmax_forward(x: Array, y: Array) -> None:
     """y[n, j] = e^(x[n, j] − max x[n]) / Σⱼ the same.   (N, C), C > 0; NaN in a row makes it NaN
 
-    The maximum and the sum (in float64) run in four chains each, which do not wait for one another.
+    The maximum and the sum (in float64) each run in four independent chains.
     """
     count, columns = x.shape
     whole = columns // 4 * 4

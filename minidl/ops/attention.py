@@ -1,8 +1,8 @@
-"""Attention: each query takes the mean of the values, weighted by how well their keys fit it (Vaswani et al. 2017).
+"""Attention: each query gets the mean of the values, weighted by how well their keys match (Vaswani et al. 2017).
 
-The weights stand transposed in memory, P[n, j, i] of key j for query i: then the softmax of a block of 64 queries
-(32 in float64) runs over rows of vectors, and of the six matrix products only two need a small transposed copy.
-Threads share out blocks of queries and, for the gradients of keys and values, blocks of keys.
+The weights are stored transposed, P[n, j, i] for key j and query i, so that the softmax of a block of 64 queries
+(32 in float64) runs over rows of vectors, and only two of the six matrix products need a small transposed copy.
+Threads divide up blocks of queries and, for the gradients of keys and values, blocks of keys.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def matmul_strip(
 def softmax_columns(p: Array, first: int, columns: int, rows: int, top: Array, total: Array, part: Array) -> None:
     """Softmax over j < rows of p[j, first : first + columns], 0 where all are −∞; then p[j] = 0 for j ≥ rows.
 
-    Sums are made of 16 rows at a time, and these added up in float64, so that float32 keeps its digits.
+    Rows are summed 16 at a time and these sums added in float64, so that float32 keeps its digits.
     """
     zero, lowest = p.dtype.type(0), p.dtype.type(-np.inf)
     top[:columns] = lowest
@@ -91,7 +91,7 @@ def attend(
     q: Array, k: Array, v: Array, bias: Array, batch: int, row: int, causal: bool, scale: float,
     n: int, first: int, p: Array, y: Array,
 ) -> None:  # fmt: skip
-    """`attention_forward` of a block of queries, from `first` on."""
+    """`attention_forward` for a block of queries from `first` on."""
     queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
     p_flat = p.reshape(-1)
     columns = min(width, queries - first)
@@ -129,8 +129,8 @@ def attention_forward(
 ) -> None:
     """p[n, j, i] = softmaxⱼ(scale·q[n, i]·k[n, j] + bias[n·batch + i·row + j]),  y[n, i] = Σⱼ p[n, j, i]·v[n, j]
 
-    q (N, L, E), k (N, S, E), v (N, S, F), p (N, S, L), y (N, L, F); bias flat, nothing where its size is 0. Keys
-    j > i are left out where `causal`.
+    q (N, L, E), k (N, S, E), v (N, S, F), p (N, S, L), y (N, L, F); bias flat, none if its size is 0. If
+    `causal`, keys j > i are left out.
     """
     width = WIDTH // q.itemsize
     blocks = (q.shape[1] + width - 1) // width
@@ -143,7 +143,7 @@ def attend_back(
     dy: Array, q: Array, k: Array, v: Array, causal: bool, scale: float, p: Array, n: int, first: int,
     ds: Array, dq: Array,
 ) -> None:  # fmt: skip
-    """ds and dq of `attention_backward` for a block of queries, from `first` on."""
+    """ds and dq of `attention_backward` for a block of queries from `first` on."""
     queries, keys, width, size, values = q.shape[1], k.shape[1], WIDTH // q.itemsize, q.shape[2], v.shape[2]
     ds_flat, factor = ds.reshape(-1), q.dtype.type(scale)
     columns = min(width, queries - first)
@@ -208,13 +208,13 @@ def attention_backward(
         attend_back(dy, q, k, v, causal, scale, p, np.int64(t) // blocks, np.int64(t) % blocks * width, ds, dq)
     for t in prange(q.shape[0] * parts):
         n, first = np.int64(t) // parts, np.int64(t) % parts * tall
-        count, since = min(tall, keys - first), min(first, queries) if causal else 0  # earlier queries see no such key
+        count, since = min(tall, keys - first), min(first, queries) if causal else 0  # earlier queries see none of them
         weigh(ds, q, n, first, since, count, dk)
         weigh(p, dy, n, first, since, count, dv)
 
 
 def _bias(mask: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, int, int]:
-    """(flat array that is added to the scores (…, L, S), its strides over the batch and over queries)"""
+    """(flat array to add to the scores (…, L, S), its stride over the batch, its stride over queries)"""
     if mask is None:
         return np.empty(0, dtype), 0, 0
     m = as_array(mask)
@@ -260,8 +260,8 @@ def scaled_dot_product_attention(
     dL/dmask = dS / scale,  dS = scale · P·(dP − Σ P·dP),  dP = dL/dy·vᵀ. Vaswani et al. 2017, eq. 1.
 
     q (…, L, E), k (…, S, E), v (…, S, F): float, leading axes broadcast; y (…, L, F)
-    attn_mask   broadcasts to (…, L, S): booleans, True where a key is kept, or float numbers to add
-    is_causal   query i sees keys j ≤ i only; not together with a mask
+    attn_mask   broadcasts to (…, L, S): booleans, True where a key is kept, or floats to add to the scores
+    is_causal   query i sees only keys j ≤ i; not together with a mask
     scale       1/√E if None
 
     A query that sees no key gets 0, as in PyTorch. The weights P, N·L·S numbers, are kept for the gradients.
@@ -296,7 +296,7 @@ def scaled_dot_product_attention(
         dp = product(v, np.swapaxes(flat(dy), -1, -2))
         ds = p * (dp - np.sum(p * dp, axis=-2, keepdims=True))
         ds = as_array(np.swapaxes(ds, -1, -2).reshape(*batch, queries, keys))
-        # Neither y nor another input has the keys last: that the mask was repeated along them, only this op knows.
+        # Neither y nor another input has the keys last, so only this op knows that the mask was repeated along them.
         return ds if mask.shape[-1:] == (keys,) else ds.sum(axis=-1, keepdims=True, dtype=np.float64)
 
     mask = as_array(attn_mask)

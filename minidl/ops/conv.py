@@ -1,7 +1,7 @@
 """Convolution in one and two dimensions, and its transpose.
 
-LeCun et al. 1989; Dumoulin and Visin 2016 for the arithmetic. All of them are the same three kernels: the transpose's
-forward pass is the convolution's input gradient, and one dimension is two of which one is 1.
+LeCun et al. 1989; Dumoulin and Visin 2016 for the arithmetic. All share three kernels: the transpose's
+forward pass is the convolution's input gradient, and the 1-d case is the 2-d one with a height of 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pair = tuple[int, int]
 
 
 def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
-    """An int for every dimension, or one for each. TypeError, ValueError: another thing, or less than `least`."""
+    """`count` ints from one int or one per dimension. TypeError: not ints. ValueError: below `least`, wrong count."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * count
     if not all(map(is_integer, values)):
         raise TypeError(f"expected {name} as an int or {count} of them, found {value!r}")
@@ -32,7 +32,7 @@ def pair(value: Any, name: str, least: int, count: int = 2) -> tuple[int, ...]:
 
 
 def paddings(padding: Any, kernel: Any, stride: Any, dilation: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Rows or columns (before, after) that are put around, of each dimension together."""
+    """The padding before and after: (all dimensions' before, all dimensions' after)."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(f'expected padding as ints, "same" or "valid", found {padding!r}')
@@ -51,7 +51,7 @@ def _check_groups(groups: int, inputs: int, outputs: int) -> None:
 
 
 def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str) -> Any:
-    """(x, weight, bias or None, dtype): floats, of as many axes as `axes` names; x may be without the batch's."""
+    """(x, weight, bias or None, dtype): floats with as many axes as `axes` names; x may lack the batch axis."""
     x, w = floating(x), floating(weight, "weight")
     if x.ndim not in (len(axes), len(axes) - 1) or w.ndim != len(axes):
         shapes = f"({', '.join(axes)}) or ({', '.join(axes[1:])}) and a weight of {len(axes)} axes"
@@ -62,9 +62,9 @@ def _operands(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, axes: str) -> An
 
 
 def _as_images(run: Callable[..., Result], x: Array, w: Array, *rest: Any) -> Result:
-    """What `run` makes of x as (N, C, H, W) and w of four axes, where x is (C, H, W), (N, C, L) or (C, L).
+    """`run` on x as (N, C, H, W) and w with four axes, for x (C, H, W), (N, C, L) or (C, L).
 
-    Axes of size 1 stand in for those that are missing, and are taken out of the result again.
+    Missing axes are added with size 1 and removed from the result.
     """
     alone, flat = x.ndim < w.ndim, w.ndim == 3
     if not alone and not flat:
@@ -75,7 +75,7 @@ def _as_images(run: Callable[..., Result], x: Array, w: Array, *rest: Any) -> Re
     y, gradients = run(images, weight, *rest)
     gradient_x, gradient_w, gradient_b = cast("tuple[Gradient, ...]", gradients)
     kept = tuple(n for i, n in enumerate(y.shape) if not (alone and i == 0) and not (flat and i == 2))
-    back = joint(lambda dy: np.reshape(dy, y.shape))  # one array for all: they may have work in common
+    back = joint(lambda dy: np.reshape(dy, y.shape))  # one array for all gradients: they may share work
     return np.reshape(y, kept), (
         lambda dy: np.reshape(gradient_x(back(dy)), x.shape),
         lambda dy: np.reshape(gradient_w(back(dy)), w.shape),
@@ -121,7 +121,7 @@ def _convolution(
     def gradient_x(dy: Array) -> Array:
         dx: Array = np.empty_like(x)
         around = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, before, strict=True)]
-        if stride == (1, 1) and min(around) >= 0:  # then it is a convolution too, with the kernel turned round
+        if stride == (1, 1) and min(around) >= 0:  # then it is itself a convolution, with the kernel rotated
             turned = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
             turned = kernel_array(turned.reshape(channels, outputs // groups, *kernel), dtype)
             geometry_back = _geometry(stride, dilation, (around[0], around[1]), groups)
@@ -153,7 +153,7 @@ def conv2d(
 ) -> Result:
     """y[n, o, i, j] = b[o] + Σ w[o, c, u, v]·x[n, c, is + ud − p, js + vd − p].   dL/dw = Σ dL/dy·x,  dL/dx = Σ dL/dy·w
 
-    dL/db = Σ dL/dy. The same filters at every place of the image; u·d rows apart where they are dilated.
+    dL/db = Σ dL/dy. The same filters at every position of the image; dilation spaces their rows d apart.
 
     x (N, C, H, W) or (C, H, W), weight (O, C / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW) or without
     N, OH = ⌊(H + 2p − d(KH − 1) − 1) / s⌋ + 1. stride s, padding p, dilation d: an int or (height, width); padding also
@@ -199,9 +199,9 @@ def conv_transpose2d(
 
     dL/db = Σ dL/dy, as b[o] is added to each y[n, o]. The transpose of `conv2d` as a matrix.
 
-    x (N, C, H, W) or (C, H, W), weight (C, O / groups, KH,
-    KW), bias (O,) or None: float; y (N, O, OH, OW) or without N, OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding.
-    ValueError: an output_padding as large as both stride and dilation, nothing left of the output, groups that do not
+    x (N, C, H, W) or (C, H, W), weight (C, O / groups, KH, KW), bias (O,) or None: float; y (N, O, OH, OW) or
+    without N, OH = (H − 1)s − 2p + d(KH − 1) + 1 + output_padding.
+    ValueError: an output_padding as large as both stride and dilation, an empty output, groups that do not
     divide the channels.
     """
     s, d, p = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding", 0)

@@ -1,12 +1,12 @@
 """The three loops of convolution: forward, the gradient of the input, the gradient of the weight.
 
-An image is copied once into a padded plane, one for each phase of the stride, whose rows are `wide` apart. There the
-input of output pixel (i, j) under tap (u, v) stands at i·wide + j, moved by a distance that only the tap and the
-channel decide. So with the output laid out in rows of `wide` too, every tap of every channel is one long row, and a
-convolution is a matrix product of the weight with these rows, read where they are. (The few columns between the rows
-are computed, and dropped; for the weight's gradient they count 0 times what stands there, and what that makes NaN is
-computed again, see `settle_nan`. The way back to the image does the same with weights that are not finite.)
-A stride costs nothing, since in its phase it is a stride of 1.
+An image is copied once into padded planes, one for each phase of the stride, whose rows are `wide` apart. There the
+input of output pixel (i, j) under tap (u, v) is at i·wide + j plus an offset that depends only on the tap and the
+channel. So with the output laid out in rows of `wide` too, every tap of every channel is one long row, and a
+convolution is a matrix product of the weight with these rows, read in place. (The few columns between the rows are
+computed and dropped. In the weight's gradient they count as 0 times what is there, and any NaN from that is computed
+again, see `settle_nan`; the input's gradient does the same for non-finite weights.)
+A stride costs nothing, since within a phase it is a stride of 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minidl.ops.linalg import TERMS, WIDTH, aligned, matmul_rows, worth_threads
 from minidl.ops.sums import LANES, centred_sums, lane_sum
 from minidl.tensor import Array
 
-# geometry: int64 (7), what all three kernels take; these are the places in it
+# geometry: int64 (7), which all three kernels take; the indices of its entries
 STRIDE_H, STRIDE_W, DILATION_H, DILATION_W, TOP, LEFT, GROUPS = range(7)
 
 
@@ -30,7 +30,7 @@ def _worth(w: Array, y: Array) -> bool:
 
 @kernel
 def plane_shape(w: Array, y: Array, geometry: Array) -> tuple[int, int]:
-    """(rows, columns) of one phase of the padded plane: as much of the input as y looks at."""
+    """(rows, columns) of one phase of the padded plane: as much of the input as y reads."""
     down = (w.shape[2] - 1) * geometry[DILATION_H] // geometry[STRIDE_H]
     right = (w.shape[3] - 1) * geometry[DILATION_W] // geometry[STRIDE_W]
     return y.shape[2] + down, y.shape[3] + right
@@ -38,7 +38,7 @@ def plane_shape(w: Array, y: Array, geometry: Array) -> tuple[int, int]:
 
 @kernel
 def tap_places(w: Array, channels: int, high: int, wide: int, geometry: Array) -> Array:
-    """Where the row of each (channel of a group, tap) begins in the phases' planes, as (C, KH·KW).
+    """The offset in the phases' planes of the row of each (channel of a group, tap), as (C, KH·KW).
 
     The phases' planes follow each other, each with all channels of the image.
     """
@@ -55,9 +55,9 @@ def tap_places(w: Array, channels: int, high: int, wide: int, geometry: Array) -
 
 @kernel
 def phase_part(phase: int, stride: int, padding: int, size: int, length: int) -> tuple[int, int, int]:
-    """(first, end, i): places `first` to `end` of this phase's plane are inside the image; the first is its element i.
+    """(first, end, i): elements `first` to `end` of this phase's plane lie inside the image, the first at its index i.
 
-    One dimension of `size` elements, of whose plane `length` are.
+    For one dimension: `size` elements in the image, `length` in the plane.
     """
     first = max(0, (padding - phase + stride - 1) // stride)
     end = min(length, (size + padding - phase + stride - 1) // stride)
@@ -66,7 +66,7 @@ def phase_part(phase: int, stride: int, padding: int, size: int, length: int) ->
 
 @kernel
 def fill_planes(x: Array, planes: Array, high: int, wide: int, geometry: Array) -> None:
-    """Copy an image (C, H, W) into the planes of its phases; what is padding stays as it is, 0."""
+    """Copy an image (C, H, W) into the planes of its phases; padding stays 0."""
     for down in range(geometry[STRIDE_H]):
         row, last_row, i = phase_part(down, geometry[STRIDE_H], geometry[TOP], x.shape[1], high)
         for across in range(geometry[STRIDE_W]):
@@ -144,7 +144,7 @@ def lane_products(
 ) -> None:  # fmt: skip
     """sums[i, j, l] += Σₙₖ a[n, i, k·lanes + l]·b[n, places[j] + k·lanes + l]  for i < rows, j < columns, k < steps.
 
-    Lanes are what 64 bytes hold: sums side by side that become one in the end. Arrays are flat: a[n, i] begins at
+    Lanes are the numbers in 64 bytes: partial sums, added up in the end. Arrays are flat: a[n, i] begins at
     a_at + n·a_next + i·a_row, b[n] at b_at + n·b_next, sums[i, j] at (i·row + j)·lanes.
     """
     lanes = 64 // a.itemsize
@@ -160,13 +160,13 @@ def lane_products(
 
 @kernel(linked=True)
 def convolve(x: Array, w: Array, b: Array, geometry: Array, first: int, last: int, y: Array) -> None:
-    """`conv2d_forward` of images `first` to `last`."""
+    """`conv2d_forward` for images `first` to `last`."""
     channels, groups = x.shape[1], geometry[GROUPS]
     outputs, inside = w.shape[0] // groups, w.shape[1]
     terms = inside * w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, y, geometry)
     taps = tap_places(w, channels, high, wide, geometry).reshape(-1)
-    width = 192 // y.itemsize  # what one tile covers
+    width = 192 // y.itemsize  # of one tile
     length = (y.shape[2] - 1) * wide + y.shape[3]
     w_flat = w.reshape(-1)
     planes, out = (
@@ -215,7 +215,7 @@ def spread_rows(dy: Array, first: int, count: int, apart: Array, row: int, wide:
 
 @kernel(linked=True)
 def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, dx: Array) -> None:
-    """`conv2d_dx` of images `first` to `last`."""
+    """`conv2d_dx` for images `first` to `last`."""
     channels, groups = dx.shape[1], geometry[GROUPS]
     outputs, inside, area = w.shape[0] // groups, w.shape[1], w.shape[2] * w.shape[3]
     high, wide = plane_shape(w, dy, geometry)
@@ -245,7 +245,7 @@ def convolve_back(dy: Array, w: Array, geometry: Array, first: int, last: int, d
 
 @kernel(linked=True)
 def settle_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
-    """Where weights are not finite, what is NaN in dx as the plain sum over what met there, without 0 times those."""
+    """If weights are not finite, recompute the NaNs of dx by the plain sum, without the 0s between rows of dy."""
     total = np.float64(0)
     for value in w.reshape(-1):
         total += value - value
@@ -288,7 +288,7 @@ def conv2d_dx(dy: Array, w: Array, geometry: Array, dx: Array) -> None:
 def conv2d_dx_turned(
     dy: Array, turned: Array, zeros: Array, back: Array, w: Array, geometry: Array, dx: Array
 ) -> None:  # fmt: skip
-    """`conv2d_dx` for a stride of 1, as a convolution of dy with the weight turned round, `back` its geometry."""
+    """`conv2d_dx` for a stride of 1, as a convolution of dy with the rotated weight, `back` its geometry."""
     parts = min(dx.shape[0], 64)
     for t in prange(parts):
         part = np.int64(t)
@@ -298,7 +298,7 @@ def conv2d_dx_turned(
 
 @kernel(linked=True)
 def convolve_images(dy: Array, x: Array, geometry: Array, first: int, last: int, dw: Array, sums: Array) -> None:
-    """dw of images `first` to `last`, flat and in float64, as `sums`; of dw itself only the shape is used."""
+    """dw for images `first` to `last`, flat and in float64, into `sums`; of dw only the shape is used."""
     channels, groups, lanes = x.shape[1], geometry[GROUPS], 64 // dy.itemsize
     outputs, inside = dw.shape[0] // groups, dw.shape[1]
     terms = inside * dw.shape[2] * dw.shape[3]
@@ -306,9 +306,9 @@ def convolve_images(dy: Array, x: Array, geometry: Array, first: int, last: int,
     taps = tap_places(dw, channels, high, wide, geometry).reshape(-1)
     steps = ((dy.shape[2] - 1) * wide + dy.shape[3] + lanes - 1) // lanes
     row, plane = steps * lanes, geometry[STRIDE_H] * geometry[STRIDE_W] * channels * high * wide
-    together = max(1, 64 // steps)  # small images, whose products one run of `lane_products` adds up
-    batch = max(1, 512 // (together * steps)) * together  # images after which sums go on in float64
-    most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, that their sums stay in cache
+    together = max(1, 64 // steps)  # small images that one run of `lane_products` sums over
+    batch = max(1, 512 // (together * steps)) * together  # images after which sums move to float64
+    most = max(4, (1 << 20) // (terms * lanes))  # output channels at a time, so that their sums stay in cache
     planes = aligned(together * plane + lanes, dy)
     apart = aligned(together * dw.shape[0] * row, dy)  # dy in rows of `wide`, 0 between them and behind
     products = aligned(min(most, outputs) * terms * lanes, dy)
@@ -357,7 +357,7 @@ def add_parts(sums: Array, total: Array) -> None:
 
 @kernel(linked=True)
 def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
-    """What is NaN in dw as the plain sum over what its tap met: the long rows also hold 0 times other numbers."""
+    """Recompute the NaNs of dw by the plain sum: the long rows also add 0 times unrelated numbers."""
     outputs = dw.shape[0] // geometry[GROUPS]
     for o in range(dw.shape[0]):
         for c in range(dw.shape[1]):
@@ -376,7 +376,7 @@ def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
                                 column = j * geometry[STRIDE_W] + v * geometry[DILATION_W] - geometry[LEFT]
                                 if column >= 0 and column < x.shape[3]:
                                     total += dy[n, o, i, j] * x[n, channel, row, column]
-                        if total != total:  # and stays so
+                        if total != total:  # it stays NaN
                             break
                     dw[o, c, u, v] = total
 
@@ -385,7 +385,7 @@ def settle_nan(dy: Array, x: Array, geometry: Array, dw: Array) -> None:
 def conv2d_dw(dy: Array, x: Array, geometry: Array, dw: Array, db: Array) -> None:
     """dw[o, c, u, v] = Σ dy[n, o, i, j] · x[n, c, i·s + u·d − p, j·s + v·d − p] over n, i, j;  db[o] = Σ dy[n, o, …].
 
-    Images are parted into sums whose number theirs fixes, so that threads do not change a bit.
+    Images are split into partial sums whose number depends only on theirs, so threads do not change a bit.
     """
     parts = min(x.shape[0], 16)
     sums, biases = np.empty((parts, dw.size), np.float64), np.empty((parts, dw.shape[0]), np.float64)

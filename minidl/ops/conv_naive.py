@@ -1,6 +1,6 @@
-"""Convolution as its formula says, in seven plain loops: what `ops.conv_kernels` computes, to read and to compare.
+"""Convolution straight from its formula, in seven plain loops: `ops.conv_kernels` to read and to compare with.
 
-A variant of `conv2d_forward` with its arguments, which `minidl bench conv2d_forward` checks and times beside it.
+A variant of `conv2d_forward` with its arguments; `minidl bench conv2d_forward` checks and times both.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from minidl.tensor import Array
 
 @conv2d_forward.variant
 def seven_loops(x: Array, w: Array, b: Array, geometry: Array, y: Array) -> None:
-    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v] · x[n, g·C / groups + c, row, column], g the group that o is in.
+    """y[n, o, i, j] = b[o] + Σ w[o, c, u, v] · x[n, g·C / groups + c, row, column], g the group of o.
 
-    row = i·stride + u·dilation − top and column = j·stride + v·dilation − left; outside of x there are zeros.
+    row = i·stride + u·dilation − top and column = j·stride + v·dilation − left; x is 0 outside.
     """
     inputs, outputs = w.shape[1], w.shape[0] // geometry[GROUPS]
     for n in range(y.shape[0]):
         for o in range(y.shape[1]):
-            first = o // outputs * inputs  # channel of this group
+            first = o // outputs * inputs  # channel of the group
             for i in range(y.shape[2]):
                 for j in range(y.shape[3]):
                     total = y.dtype.type(0)

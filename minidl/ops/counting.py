@@ -1,4 +1,4 @@
-"""What means of losses were divided by, for whoever makes one mean of those of several batches."""
+"""The divisors of mean losses, so that the means of several batches can be combined into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.tensor import Array
 
 
 class Mean(NamedTuple):
-    """A mean (), what its sum was divided by, and which labels, bool of their shape, were in it."""
+    """A mean (), the divisor of its sum, and a bool per label: whether it counted."""
 
     value: Array
     count: Any
@@ -28,9 +28,9 @@ _NOTES = _Notes()
 
 @contextlib.contextmanager
 def counting() -> Iterator[list[Mean]]:
-    """Within the block the means over labels, each with its count, are put on this list of the thread's.
+    """Within the block, this thread's means over labels are appended to the list, each with its count.
 
-    And a mean of nothing, which is NaN as PyTorch has it, is 0 with gradients of 0: it adds nothing to a sum.
+    There an empty mean, otherwise NaN as in PyTorch, is 0 with gradients of 0, so it adds nothing to a sum.
     """
     before, kept = _NOTES.kept, list[Mean]()
     _NOTES.kept = kept
@@ -41,11 +41,11 @@ def counting() -> Iterator[list[Mean]]:
 
 
 def note(value: Array, count: Any, counted: Any) -> None:
-    """Put a mean on the list, if there is one."""
+    """Append a mean to the list if a `counting` block is active."""
     if _NOTES.kept is not None:
         _NOTES.kept.append(Mean(value, count, counted))
 
 
 def empty_divisor() -> float:
-    """What to divide the sum of nothing by."""
+    """The divisor of an empty sum: NaN, but 1 within a `counting` block."""
     return math.nan if _NOTES.kept is None else 1.0

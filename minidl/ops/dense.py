@@ -1,7 +1,7 @@
-"""The dense (fully connected, linear) layer, alone and fused with the ReLU that mostly follows it.
+"""The dense (fully connected, linear) layer, alone and fused with the ReLU that usually follows.
 
 The weight has PyTorch's shape (O, I). Stored with I running slowest ("input-major"), as `nn.Dense` does,
-xW and xᵀ·dy both read their right operand row by row and nothing need be copied.
+xW and xᵀ·dy both read their right operand row by row, without a copy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def dense_forward(x: Array, w: Array, b: Array, rectify: bool, y: Array) -> None
 def dense_backward(dy: Array, y: Array, rectify: bool, dz: Array, db: Array) -> None:
     """dz = 0 where y <= 0, else dy (untouched unless `rectify`);  db[j] = Σₙ dz[n, j].   dy, y, dz (N, O), db (O)
 
-    Every 16 rows are added up apart, and these sums in float64, so that float32 keeps its digits.
+    Rows are summed 16 at a time and these sums added in float64, so that float32 keeps its digits.
     """
     zero = db.dtype.type(0)
     sums = np.zeros(db.size, db.dtype)
@@ -115,7 +115,7 @@ def dense(x: ArrayLike, weight: ArrayLike, bias: ArrayLike = None) -> Result:
 def dense_relu(x: ArrayLike, weight: ArrayLike, bias: ArrayLike = None) -> Result:
     """y = max(0, z), z = x·Wᵀ + b.   dL/dz = dL/dy where y > 0, else 0
 
-    dL/dx = dL/dz·W,  dL/dW = dL/dzᵀ·x,  dL/db = Σ dL/dz. As `relu(dense(x, weight, bias))`, to the bit, in one
+    dL/dx = dL/dz·W,  dL/dW = dL/dzᵀ·x,  dL/db = Σ dL/dz. Bit for bit `relu(dense(x, weight, bias))`, in one
     pass over y. Shapes as for `dense`.
     """
     return _dense(x, weight, bias, rectify=True)

@@ -1,4 +1,4 @@
-"""Dropout: a random part of the values is 0 during training (Srivastava et al. 2014)."""
+"""Dropout: random elements are set to 0 during training (Srivastava et al. 2014)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dropout(
 ) -> Result:
     """y = x·m / (1 − p), each mₙ 0 with probability p, else 1.   dL/dx = dL/dy · m / (1 − p)      x: float
 
-    y = x where not `training`. `generator` draws m (default: minidl's own, see `minidl.manual_seed`).
+    Unless `training`, y = x. `generator` draws m (default: minidl's own, see `minidl.manual_seed`).
     ValueError unless 0 ≤ p ≤ 1.
     """
     x = floating(x)

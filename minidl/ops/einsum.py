@@ -1,4 +1,4 @@
-"""einsum, made of diagonals, sums, transpositions and batched matrix products; so are its gradients."""
+"""einsum, composed of diagonals, sums, transpositions and batched matrix products, and so are its gradients."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
     """y[output] = Σ over the indices not in the output of the product of the operands, e.g. "bij,bjk->bik".
 
-    As `np.einsum`: an index twice in one operand is its diagonal, "..." stands for axes that broadcast, and
-    without "->" the output is the indices that occur once, in alphabetical order. Operands are multiplied
+    As `np.einsum`: an index repeated in one operand takes its diagonal, "..." stands for axes that broadcast, and
+    without "->" the output has the indices that occur once, in alphabetical order. Operands are multiplied
     from left to right, each pair as one batched matrix product. float32 or float64.
 
-    ValueError: malformed subscripts, or shapes that they do not fit.
+    ValueError: malformed subscripts, or shapes that do not fit them.
     """
     tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in operands]
     terms, output = _parse(subscripts, tensors)
@@ -47,7 +47,7 @@ def einsum(subscripts: str, *operands: ArrayLike) -> Tensor:
 
 
 def _parse(subscripts: str, tensors: list[Tensor]) -> tuple[list[str], str]:
-    """One letter an axis for each operand and for the output; "..." becomes letters that are not in use."""
+    """One letter per axis for each operand and the output; "..." becomes unused letters."""
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
@@ -71,7 +71,7 @@ def _parse(subscripts: str, tensors: list[Tensor]) -> tuple[list[str], str]:
 
 
 def _reduce(x: Tensor, term: str, wanted: set[str]) -> tuple[Tensor, str]:
-    """x with its diagonals taken and with the indices summed away that nobody else wants."""
+    """x with its diagonals taken and the indices summed over that are not wanted."""
     for index in [c for c in dict.fromkeys(term) if term.count(c) > 1]:
         while term.count(index) > 1:
             first = term.index(index)
@@ -88,8 +88,8 @@ def _reduce(x: Tensor, term: str, wanted: set[str]) -> tuple[Tensor, str]:
 
 
 def _multiply(x: Tensor, a: str, y: Tensor, b: str, later: set[str]) -> tuple[Tensor, str]:
-    """The product of two, summed over the indices that both have and nobody wants later."""
-    # An index of size 1 here and more there broadcasts: matmul does that for batch axes, else it goes away.
+    """The product of two, summed over their common indices that are not needed later."""
+    # An index of size 1 in only one of them broadcasts: matmul does so for batch axes; elsewhere it is dropped.
     for index in [c for c in a if c in b and x.shape[a.index(c)] != y.shape[b.index(c)]]:
         if x.shape[a.index(index)] == 1:
             x, a = sum_over(x, a.index(index)), a.replace(index, "")

@@ -1,4 +1,4 @@
-"""Element by element: y = f(x), with NumPy's broadcasting and NumPy's names."""
+"""Elementwise ops y = f(x), with NumPy's broadcasting and names."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def power(a: ArrayLike, b: ArrayLike) -> Result:
     def gradient_a(dy: Array) -> Any:
         if isinstance(b, int | float):
             return dy * (b * np.power(a, b - 1) if b else 0)
-        exponent = np.where(np.equal(b, 0), 1, b)  # or 0·a⁻¹ would be 0·∞ at a = 0
+        exponent = np.where(np.equal(b, 0), 1, b)  # else 0·a⁻¹ would be 0·∞ at a = 0
         return dy * np.multiply(b, np.power(a, exponent - 1))
 
     def gradient_b(dy: Array) -> Any:
@@ -196,7 +196,7 @@ def minimum(a: ArrayLike, b: ArrayLike) -> Result:
 
 @op
 def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
-    """y = min(max(x, lo), hi), a bound of None being none.   dL/dx = dL/dy · [lo ≤ x ≤ hi]      bounds: constants"""
+    """y = min(max(x, lo), hi), no bound where None.   dL/dx = dL/dy · [lo ≤ x ≤ hi]      bounds: constants"""
     if min is None and max is None:
         raise ValueError("expected min or max, found neither")
     min, max = (b if b is None or np.ndim(b) else number(b, "a bound") for b in (min, max))
@@ -204,7 +204,7 @@ def clip(x: ArrayLike, min: ArrayLike = None, max: ArrayLike = None) -> Result:
     def gradient(dy: Array) -> Array:
         inside: Any = True
         if min is not None:
-            inside = ~np.less(x, min)  # not "at least": NaN passes its gradient on
+            inside = ~np.less(x, min)  # not ≥: NaN passes its gradient on
         if max is not None:
             inside = inside & ~np.greater(x, max)
         return np.where(inside, dy, 0)
@@ -233,5 +233,5 @@ def astype(x: ArrayLike, dtype: Any) -> Result:
 
 
 def _taken(dy: Array, worse: np.ufunc, a: ArrayLike, b: ArrayLike) -> Array:
-    """0 where a is worse than b, half of dy where they are equal, else dy: so NaN passes its gradient on."""
+    """0 where a is worse than b, dy / 2 where they are equal, else dy, so that NaN passes its gradient on."""
     return np.where(worse(a, b), 0, np.where(np.equal(a, b), 0.5 * dy, dy))

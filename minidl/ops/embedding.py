@@ -1,4 +1,4 @@
-"""Rows of a table by their numbers: how words and characters become vectors (Bengio et al. 2003)."""
+"""Embedding: rows of a table by index, which turn words and characters into vectors (Bengio et al. 2003)."""
 
 from __future__ import annotations
 

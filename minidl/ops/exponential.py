@@ -1,10 +1,10 @@
-"""eˣ inside kernels, as arithmetic on registers: LLVM makes vector instructions of it, and not of a call of `math.exp`.
+"""eˣ inside kernels as plain arithmetic, which LLVM can vectorise, unlike a call of `math.exp`.
 
-eˣ = 2ⁿ·eʳ with n = round(x / ln 2) and r = x − n·ln 2, |r| ≤ 0.35, where a short polynomial is right to the last
+eˣ = 2ⁿ·eʳ with n = round(x / ln 2) and r = x − n·ln 2, |r| ≤ 0.35, where a short polynomial is accurate to the last
 digits. Adding 1.5·2²³ + 127 (in float64 1.5·2⁵² + 1023) rounds x / ln 2 and leaves n + 127 in the low bits of the sum,
 which shifted to the exponent's place are 2ⁿ (Schraudolph 1999; Cody and Waite 1980, chapter 6).
 
-Only for x ≤ 0, which is what a softmax and a density need: below −87.3 (−708.4) the result is 0, and NaN stays.
+Only for x ≤ 0, as in a softmax or a density: below −87.3 (−708.4) the result is 0, and NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from minidl.jit import kernel
 
 @kernel(fma=True)
 def exp_float32(x: np.float32) -> np.float32:
-    """eˣ for x ≤ 0, within 9e-8 of it, relatively. Below −87.3 it is 0. NaN stays."""
+    """eˣ for x ≤ 0, with a relative error below 9e-8; 0 below −87.3, NaN for NaN."""
     lowest, shift = np.float32(-88.0), np.float32(12582912.0 + 127)
     z = lowest if x < lowest else x
     rounded = z * np.float32(1.44269504088896) + shift
     n = rounded - shift
     r = z - n * np.float32(0.693359375)
-    r = r + n * np.float32(2.12194440e-4)  # ln 2 in two parts, the first of few bits: n times it is exact
+    r = r + n * np.float32(2.12194440e-4)  # ln 2 in two parts, the first with few bits, so that n times it is exact
     p = np.float32(1.9875691500e-4)
     p = p * r + np.float32(1.3981999507e-3)
     p = p * r + np.float32(8.3334519073e-3)
@@ -35,7 +35,7 @@ def exp_float32(x: np.float32) -> np.float32:
 
 @kernel(fma=True)
 def exp_float64(x: np.float64) -> np.float64:
-    """eˣ for x ≤ 0, within 3e-16 of it, relatively. Below −708.4 it is 0. NaN stays."""
+    """eˣ for x ≤ 0, with a relative error below 3e-16; 0 below −708.4, NaN for NaN."""
     lowest, shift = np.float64(-709.0), np.float64(6755399441055744.0 + 1023)
     z = lowest if x < lowest else x
     rounded = z * 1.4426950408889634 + shift

@@ -1,4 +1,4 @@
-"""What a variational autoencoder needs beside `binary_cross_entropy_with_logits` (Kingma and Welling 2014)."""
+"""Ops for variational autoencoders, beside `binary_cross_entropy_with_logits` (Kingma and Welling 2014)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.tensor import Array, ArrayLike, op
 
 
 def _gaussian(mu: ArrayLike, log_var: ArrayLike) -> tuple[Array, Array]:
-    """Both as float arrays of one shape: (N, 1) against (N, D) would broadcast and share what is not shared."""
+    """Both as float arrays of one shape: (N, 1) against (N, D) would broadcast silently."""
     m, s = floating(mu, "mu"), floating(log_var, "log_var")
     if m.shape != s.shape:
         raise ValueError(f"expected mu and log_var of one shape, found {m.shape} and {s.shape}")
@@ -28,13 +28,13 @@ def gaussian_kl(mu: ArrayLike, log_var: ArrayLike, reduction: str = "sum") -> Re
     mu, log_var   μ and ln σ²: float, of one shape
     reduction     "sum" over all elements, "mean", or "none"; a sum divided by the batch is the divergence per example
 
-    ValueError: other shapes, or the mean of nothing.
+    ValueError: shapes that differ, or an empty mean.
     """
     m, s = _gaussian(mu, log_var)
     check_reduction(reduction, m.shape)
-    excess = np.expm1(s)  # σ² − 1, which near σ = 1 loses no digits
+    excess = np.expm1(s)  # σ² − 1 without losing digits near σ = 1
     scale = 1 / m.size if reduction == "mean" else 1.0
-    beyond = np.where(np.isinf(excess), excess, excess - s)  # of σ = ∞ too
+    beyond = np.where(np.isinf(excess), excess, excess - s)  # also for σ = ∞
     return reduced(0.5 * (m * m + beyond), reduction), (
         lambda dy: m * (dy * scale),
         lambda dy: excess * (dy * (0.5 * scale)),

@@ -1,4 +1,4 @@
-"""What ops ask of their inputs, and in what form kernels get them. Everything here runs before a kernel does."""
+"""Validation of ops' inputs and their conversion to the form kernels take, before any kernel runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FLOAT32, _FLOAT64 = FLOATS
 def floating(x: ArrayLike, name: str = "x") -> Array:
     """`x` as a native float32 or float64 array; a Python float or list of them is float64.
 
-    TypeError for any other dtype: an integer silently turned into float64, or a float16 that no kernel
-    takes, is a mistake more often than a wish.
+    TypeError for any other dtype: an integer silently converted to float64, or a float16 that no kernel
+    takes, is more often a mistake than intended.
     """
     array = as_array(x)
     if array.dtype is _FLOAT32 or array.dtype is _FLOAT64:
@@ -30,7 +30,7 @@ def floating(x: ArrayLike, name: str = "x") -> Array:
 
 
 def one_dtype(*arrays: Array) -> np.dtype[Any]:
-    """The float dtype in which a kernel computes with these."""
+    """The float dtype in which a kernel computes with these arrays."""
     dtype = arrays[0].dtype
     for a in arrays[1:]:
         if a.dtype != dtype:
@@ -39,9 +39,9 @@ def one_dtype(*arrays: Array) -> np.dtype[Any]:
 
 
 def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
-    """`x` as kernels want it: C order, aligned, writable, of this dtype. A copy only where it is not so already.
+    """`x` as kernels take it: C order, aligned, writable, of this dtype. Copied only if it is not so already.
 
-    (Numba compiles a build of its own for each of these properties: one form, one build.)
+    (Numba compiles a separate build for each combination of these: one form, one build.)
     """
     if x.dtype is dtype and x.flags.carray:
         return x
@@ -49,17 +49,17 @@ def kernel_array(x: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def own_indices(x: Array) -> Array:
-    """Integers as an int64 array that nobody else can write to: what is checked of it still holds when a kernel, or a
-    backward pass later, reads memory where it says. What int64 cannot hold becomes the largest it can."""
+    """Integers as a private int64 array, so that what was checked still holds when a kernel, or a later backward pass,
+    uses it as indices. Values beyond int64 are clipped to its largest."""
     if x.dtype == np.uint64:
         x = np.minimum(x, np.iinfo(np.int64).max)
     return np.array(x, dtype=np.int64, order="C", like=like_traced(x))
 
 
 def number(value: Any, name: str) -> Any:
-    """An option as a Python number, which does not widen float32 as a NumPy scalar or 0-d array would.
+    """An option as a Python number, which unlike a NumPy scalar or 0-d array does not widen float32.
 
-    TypeError for anything else. A number of a compiled step stays as it is.
+    TypeError for anything else. A traced number stays as it is.
     """
     if type(value) in (float, int) or is_traced(value):
         return value
@@ -70,12 +70,12 @@ def number(value: Any, name: str) -> Any:
 
 
 def weighted(weight: Array, x: Array) -> Array:
-    """weight·x, where a weight of 0 takes away infinity too: the limit of 0·x. NaN stays."""
+    """weight·x, with 0·∞ = 0: the limit of 0·x. NaN stays NaN."""
     return np.where(np.equal(weight, 0) & ~np.isnan(x), 0, weight * x)
 
 
 def check_reduction(reduction: str, shape: tuple[int, ...]) -> None:
-    """ValueError for an unknown reduction, and for the mean of no losses."""
+    """ValueError for an unknown reduction, and for a mean of no losses."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f'expected reduction "none", "mean" or "sum", found {reduction!r}')
     if reduction == "mean" and 0 in shape:
@@ -83,7 +83,7 @@ def check_reduction(reduction: str, shape: tuple[int, ...]) -> None:
 
 
 def reduced(values: Array, reduction: str) -> Array:
-    """The losses as they are ("none"), their sum or their mean."""
+    """The losses unreduced ("none"), their sum or their mean."""
     check_reduction(reduction, values.shape)
     if reduction == "none":
         return values

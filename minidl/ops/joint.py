@@ -9,8 +9,8 @@ from minidl.tensor import Array
 
 
 def joint(run: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """dy → what `run` makes of it, computed once for each dy: each input's gradient takes its part of that."""
-    latest: list[Any] = []  # [dy, run(dy)] of the backward under way
+    """dy → run(dy), computed once per dy: each input's gradient takes its part of the result."""
+    latest: list[Any] = []  # [dy, run(dy)] of the current backward
 
     def back(dy: Array) -> Any:
         if not latest or latest[0] is not dy:

@@ -1,4 +1,4 @@
-"""The matrix product, rung by rung: five ways from the obvious loop to the one that minidl uses.
+"""The matrix product, rung by rung: five versions from the obvious loop to the one that minidl uses.
 
 Each is a variant of `matmul_forward` with its arguments: c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j], where a[n, i, k] is
 the element n·a_batch + i·a_row + k·a_column of a. `minidl bench matmul_forward` checks and times them. The last
@@ -13,7 +13,7 @@ from minidl.tensor import Array
 
 @matmul_forward.variant
 def naive(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
-    """Row by column, as the formula says. B is read down its columns: every step takes another cache line."""
+    """Row by column, as in the formula. B is read down its columns: every step touches another cache line."""
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     x, y, z = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     for n in range(c.size // (height * width)):
@@ -43,7 +43,7 @@ def reordered(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_bat
 
 @matmul_forward.variant
 def blocked(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
-    """In blocks of 64 terms × 256 columns: this part of B stays in cache while all rows of A pass."""
+    """In blocks of 64 terms × 256 columns, so that a part of B stays in cache while all rows of A pass."""
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     x, y, z = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     z[:] = 0
@@ -64,7 +64,7 @@ def blocked(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch
 
 @matmul_forward.variant
 def tiled(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
-    """Four terms at a time: each sum is loaded and stored once for four products. As far as plain source goes."""
+    """Four terms at a time: each sum is loaded and stored once per four products. The limit of plain source."""
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     x, y, z = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     whole = terms // 4 * 4

@@ -1,9 +1,9 @@
-"""The matrix product, and what is made of it.
+"""The matrix product, and ops built on it.
 
-`matmul_forward` cuts C into panels, which threads share out; `matmul_panel` adds up one panel, at most 160 terms at a
-time, so that the part of B that it needs stays in the first-level cache; `matmul_tile` adds up 24 rows of that. Each
-element of C is a chain of fused multiply-adds in the order of k, begun anew for each block (so that float32 keeps its
-digits over long sums). The chain depends neither on the panel nor on the thread, so neither do its bits.
+`matmul_forward` cuts C into panels, which threads divide up; `matmul_panel` computes one panel, at most 160 terms at a
+time, so that the part of B that it needs stays in the L1 cache; `matmul_tile` computes 24 rows of it. Each element of C
+is a chain of fused multiply-adds in the order of k, restarted for each block (so that float32 keeps its digits over
+long sums). The chain depends on neither the panel nor the thread, so neither do its bits.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def matmul_tile(
 
 
 def worth_threads(multiply_adds: int) -> bool:
-    """Is this work of more than about 20 µs, below which waking a thread costs more than it does?"""
+    """Whether this is more than about 20 µs of work, below which waking a thread does not pay."""
     return multiply_adds >= 1 << 19
 
 
 @kernel
 def aligned(size: int, like: Array) -> Array:
-    """An uninitialised flat array of `like`'s dtype that begins at a cache line: no vector straddles two."""
+    """An uninitialised flat array of `like`'s dtype, aligned to cache lines so that no vector straddles two."""
     line = 64 // like.itemsize
     raw = np.empty(size + line, like.dtype)
     skip = (-(raw.ctypes.data // like.itemsize)) % line
@@ -72,16 +72,16 @@ def aligned(size: int, like: Array) -> Array:
 
 @kernel
 def block_terms(terms: int) -> int:
-    """How many terms are added up at a time: the sum in equal parts of at most 160."""
+    """How many terms are summed at a time: equal blocks of at most 160."""
     parts = max(1, (terms + TERMS - 1) // TERMS)
     return max(1, (terms + parts - 1) // parts)
 
 
 @kernel
 def matmul_plan(height: int, width: int, turned: bool, itemsize: int) -> tuple[bool, int, int]:
-    """(is A packed first, rows, columns of the panels that threads share out) of a product height × width.
+    """(whether A is packed first, rows and columns of the threads' panels) for a product height × width.
 
-    A is packed where its columns stand far apart.
+    A is packed if its columns are far apart.
     """
     columns = WIDTH // itemsize
     return turned and height > ROWS and width > columns, 22 * ROWS if width > 4 * columns else 6 * ROWS, columns
@@ -91,9 +91,9 @@ def matmul_plan(height: int, width: int, turned: bool, itemsize: int) -> tuple[b
 def pack_columns(
     a: Array, at: int, column: int, k: int, count: int, terms: int, rows: int, height: int, left: Array
 ) -> None:
-    """Copy columns k to k + count of a transposed A to where `matmul_panel` reads them.
+    """Copy columns k to k + count of a transposed A into the order in which `matmul_panel` reads them.
 
-    That is by blocks of terms, in these by 24 rows, in these by terms: (height / 24, block, 24) at a time.
+    Blocks of terms, each split by 24 rows, each of these by terms: (height / 24, block, 24) at a time.
     """
     block = block_terms(terms)
     for q in range(k, k + count):
@@ -117,7 +117,7 @@ def matmul_panel(
 ) -> None:  # fmt: skip
     """c[r, j] = Σₖ a[i + r, k]·b[k, j] for r < rows, j < columns ≤ 64 (32); arrays flat, as for `matmul_tile`.
 
-    A is as `pack_columns` leaves it, of `height` rows, if `packed`.
+    If `packed`, A is laid out by `pack_columns`, with `height` rows.
     """
     width = WIDTH // b.itemsize
     several = rows > ROWS
@@ -143,7 +143,7 @@ def matmul_rows(
     a: Array, a_at: int, a_row: int, a_column: int, b: Array, b_at: int, b_row: int,
     c: Array, c_at: int, c_row: int, terms: int, rows: int, columns: int, accumulate: bool,
 ) -> None:  # fmt: skip
-    """`matmul_tile` for any number of rows. B stays where it is: terms · columns should fit the first-level cache."""
+    """`matmul_tile` for any number of rows. B is not copied: terms · columns should fit in the L1 cache."""
     for r in range(0, rows, ROWS):
         matmul_tile(
             a, a_at + r * a_row, a_row, a_column, b, b_at, b_row, b, False,
@@ -155,8 +155,8 @@ def matmul_rows(
 def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, b_batch: int, c: Array) -> None:
     """c[n, i, j] = Σₖ a[n, i, k]·b[n, k, j]   where a[n, i, k] is the element n·a_batch + i·a_row + k·a_column of a.
 
-    a, b (…, K, N), c (…, M, N): C order, of 2 or 3 axes. A is addressed by strides, so that transposing it costs
-    little; b_batch is K·N, or 0 where all share one B.
+    a, b (…, K, N), c (…, M, N): C order, of 2 or 3 axes. A is addressed by strides, so transposing it costs
+    little; b_batch is K·N, or 0 if all share one B.
     """
     height, width, terms = c.shape[-2], c.shape[-1], b.shape[-2]
     a_flat, b_flat, c_flat = a.reshape(-1), b.reshape(-1), c.reshape(-1)
@@ -182,7 +182,7 @@ def matmul_forward(a: Array, a_batch: int, a_row: int, a_column: int, b: Array, 
 
 @kernel(parallel=lambda x, y: x.size >= 1 << 16)
 def transpose_copy(x: Array, y: Array) -> None:
-    """y[n, j, i] = x[n, i, j], in squares of 16, whose cache lines stay near.   C order"""
+    """y[n, j, i] = x[n, i, j], in 16 × 16 blocks, whose cache lines stay in cache.   C order"""
     down, across = (x.shape[1] + 15) // 16, (x.shape[2] + 15) // 16
     for t in prange(x.shape[0] * across):
         n, first = np.int64(t) // across, np.int64(t) % across * 16
@@ -194,7 +194,7 @@ def transpose_copy(x: Array, y: Array) -> None:
 
 
 def _rows(b: Array, dtype: np.dtype[Any]) -> Array:
-    """`b` as `kernel_array` gives it, but faster where it is transposed."""
+    """`b` as from `kernel_array`, but faster if it is transposed."""
     turned = b.swapaxes(-1, -2)
     if b.flags.carray or not turned.flags.carray or b.dtype is not dtype or b.size < 1 << 14:
         return kernel_array(b, dtype)
@@ -230,7 +230,7 @@ def product(a: Array, b: Array) -> Array:
 def matmul(a: ArrayLike, b: ArrayLike) -> Result:
     """y = a @ b.   dL/da = dL/dy @ bᵀ,  dL/db = aᵀ @ dL/dy      a (…, M, K), b (…, K, N): float; y (…, M, N)
 
-    As `np.matmul`: leading axes broadcast; a vector is a row on the left, a column on the right, and its axis is
+    As `np.matmul`: leading axes broadcast; a vector is a row on the left, a column on the right, and that axis is
     dropped.
 
     >>> ops.matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 10.0])).numpy()
@@ -244,7 +244,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Result:
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"expected a (…, M, K) and b (…, K, N), found shapes {a.shape} and {b.shape}")
     dropped = (-2,) * (a.ndim == 1) + (-1,) * (b.ndim == 1)
-    joint = left.ndim > 2 and right.ndim == 2  # one matrix for the whole batch: the batch is only more rows
+    joint = left.ndim > 2 and right.ndim == 2  # one matrix for the whole batch: the batch is just more rows
     rows = left.reshape(math.prod(left.shape[:-1]), left.shape[-1]) if joint else left
     y = product(rows, right)
     full = (*left.shape[:-1], right.shape[-1]) if joint else y.shape

@@ -1,6 +1,6 @@
-"""Losses: how far predictions are from targets. All take reduction="mean", "sum" or "none", as PyTorch's.
+"""Losses, from predictions and targets. All take reduction="mean", "sum" or "none", as in PyTorch.
 
-Targets are constants: a gradient with respect to them is not defined, except for the losses of two like arrays.
+Targets are constants, without a gradient, except in the losses of two arrays of one shape.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def class_labels(labels: ArrayLike, shape: tuple[int, ...], classes: int, ignore
 
 
 def _rows(x: Array, name: str) -> tuple[Array, tuple[int, ...], Gradient]:
-    """(C,), (N, C) or (N, C, d₁, …) as rows of C; the shape of their labels; and how rows get that shape again."""
+    """(C,), (N, C) or (N, C, d₁, …) as rows of C; the shape of their labels; a function that restores rows' shape."""
     if x.ndim == 0 or x.shape[1 if x.ndim > 1 else 0] == 0:
         raise ValueError(f"expected {name} (N, C), (C,) or (N, C, d₁, …), found shape {x.shape}")
     if x.ndim == 2:
@@ -76,7 +76,7 @@ def softmax_cross_entropy_forward(
         z, q, label = logits[n], p[n], labels[n]
         top = z[0]
         for j in range(1, classes):
-            if not z[j] <= top:  # so that NaN becomes the top
+            if not z[j] <= top:  # negated so that NaN becomes the top
                 top = z[j]
         total = np.float64(0)
         for j in range(classes):
@@ -138,16 +138,16 @@ def softmax_cross_entropy(
 
     tₙⱼ = wⱼ · ((1−ε)·[j = labelₙ] + ε/C), so without weights w and smoothing ε it is −ln softmax(logitsₙ)[labelₙ].
 
-    logits           (N, C) float32 or float64, not normalised; stable for any size of them. Or (C,), a single row;
-                     or (N, C, d₁, …), as of the pixels of images: then n runs over all but the classes' axis
-    labels           (N,), (), or (N, d₁, …) integers from 0 to C − 1; rows labelled `ignore_index` count for nothing.
+    logits           (N, C) float32 or float64, unnormalised; stable for any magnitude. Or (C,), a single row; or
+                     (N, C, d₁, …), as for the pixels of images: then n runs over all axes but the classes'
+    labels           (N,), (), or (N, d₁, …) integers from 0 to C − 1; rows labelled `ignore_index` do not count.
                      Or floats of the logits' shape, the probabilities p of the classes: p stands for [j = labelₙ]
     weight           (C,) w, or None for ones
-    reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count (of probabilities Σ Lₙ / N); "sum"; "none"
+    reduction        "mean": Σ Lₙ / Σ w[labelₙ] over the rows that count (for probabilities Σ Lₙ / N); "sum"; "none"
     label_smoothing  ε from 0 to 1 (Szegedy et al. 2016, section 7)
 
     As PyTorch's `cross_entropy`. TypeError: labels that are not integers. ValueError: labels out of range,
-    shapes that do not fit, no rows to take the mean of.
+    shapes that do not fit, a mean of no rows.
 
     >>> logits = minidl.Tensor([[0.0, 0.0], [0.0, 0.0]], requires_grad=True)
     >>> loss = ops.softmax_cross_entropy(logits, [0, 1])
@@ -181,7 +181,7 @@ def softmax_cross_entropy(
 
 
 def _of_probabilities(logits: Array, p: Array, weights: Array, reduction: str, smoothing: float) -> Result:
-    """The same, of probabilities p in place of labels.   dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logits)"""
+    """`softmax_cross_entropy` of probabilities p instead of labels.   dL/dp = −dL/dLₙ · (1 − ε)·w·ln softmax(logits)"""
     z, shape, again = _rows(logits, "logits")
     if p.shape != logits.shape:
         raise ValueError(f"expected labels {shape} or probabilities {logits.shape}, found shape {p.shape}")
@@ -205,14 +205,14 @@ def _of_probabilities(logits: Array, p: Array, weights: Array, reduction: str, s
 def _weighted(
     losses: Array, labels: Array, weights: Array, ignore_index: int, reduction: str, shape: tuple[int, ...]
 ) -> tuple[Array, Gradient]:
-    """The reduced losses of class labels, and how dL/dy is spread over the rows. The mean is a weighted one."""
+    """The reduced losses for class labels, and how dL/dy is spread over the rows. The mean is weighted."""
     if reduction == "none":
         return np.reshape(losses, shape), lambda dy: np.reshape(dy, losses.shape)
     sums = np.empty(2, np.float64, like=losses)
     sum_of_losses(losses, labels, weights, ignore_index, sums)
     if reduction == "sum":
         return sums[0].astype(losses.dtype), lambda dy: np.broadcast_to(dy, losses.shape)
-    divisor = np.where(sums[1] == 0, empty_divisor(), sums[1])  # every row ignored: NaN, as PyTorch has it
+    divisor = np.where(sums[1] == 0, empty_divisor(), sums[1])  # every row ignored: NaN, as in PyTorch
     mean = as_array(sums[0] / divisor, losses.dtype)
     note(mean, sums[1], np.reshape(labels != ignore_index, shape))
     return mean, lambda dy: np.broadcast_to(dy / divisor.astype(losses.dtype), losses.shape)
@@ -264,7 +264,7 @@ def nll(
 
 
 def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Both as float arrays of one shape: (N,) against (N, 1) would broadcast to (N, N) and train on nonsense."""
+    """Both as float arrays of one shape: (N,) against (N, 1) would silently broadcast to (N, N)."""
     x, t = floating(prediction, "input"), floating(target, "target")
     if x.shape != t.shape:
         raise ValueError(f"expected input and target of one shape, found {x.shape} and {t.shape}")
@@ -272,7 +272,7 @@ def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
 
 
 def _spread(dy: Array, shape: tuple[int, ...], reduction: str) -> Array:
-    """dL/dy of the reduced loss, for each element."""
+    """dL/dy of the reduced loss, spread over its elements."""
     return dy / math.prod(shape) if reduction == "mean" else dy
 
 
@@ -288,7 +288,7 @@ def _of_difference(losses: Array, slope: Array, reduction: str) -> Result:
 def mse(input: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Result:
     """L = (x − t)², the mean or sum over all elements.   dL/dx = dL/dy · 2(x − t),  dL/dt = −dL/dx
 
-    input x and target t: float, of one shape. ValueError for other shapes or, for "mean", empty ones.
+    input x and target t: float, of one shape. ValueError: shapes that differ or, for "mean", are empty.
 
     >>> ops.mse(np.array([1.0, 2.0]), np.array([1.0, 4.0])).item()
     2.0
@@ -328,7 +328,7 @@ def kl_div(input: ArrayLike, target: ArrayLike, reduction: str = "mean", log_tar
 
     input x: log-probabilities; target t: probabilities, or with `log_target` their logarithms
     (L = eᵗ(t − x), dL/dt = dL/dy · eᵗ(t − x + 1)). reduction="batchmean" divides the sum by the first
-    axis: that is the divergence, where "mean" divides by all elements, as PyTorch does.
+    axis: that is the divergence, whereas "mean" divides by all elements, as in PyTorch.
     """
     x, t = _pair(input, target)
     p = np.exp(t) if log_target else t
@@ -357,8 +357,8 @@ def binary_cross_entropy_with_logits(
 
     dL/dt = dL/dy · w·(q·ln(1 + e⁻ˣ) − ln(1 + eˣ)).
 
-    input x: logits, any shape, float; target t: that shape, from 0 to 1; weight w and pos_weight q: broadcast
-    to it, in its dtype, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.
+    input x: logits, any shape, float; target t: of x's shape, from 0 to 1; weight w and pos_weight q broadcast
+    to that shape, in x's dtype, 1 if None. Stable for any x: ln(1 + eˣ) is max(x, 0) + ln(1 + e^−|x|). As PyTorch's.
     """
     x, t = _pair(input, target)
     w = np.ones((), x.dtype) if weight is None else floating(weight, "weight").astype(x.dtype)

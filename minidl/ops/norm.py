@@ -1,7 +1,7 @@
 """Normalisation: over a batch (Ioffe and Szegedy 2015), a layer (Ba et al. 2016) or groups (Wu and He 2018).
 
-All of them compute x̂ = (x − μ)/√(σ² + ε), y = γ·x̂ + β, and have one gradient in common: with g = γ·dL/dy,
-dL/dx = (g − mean g − x̂ · mean(g·x̂))/√(σ² + ε), the means over the elements that were normalised together.
+All compute x̂ = (x − μ)/√(σ² + ε), y = γ·x̂ + β, and share one gradient: with g = γ·dL/dy,
+dL/dx = (g − mean g − x̂ · mean(g·x̂))/√(σ² + ε), with means over the elements normalised together.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def channel_moments(x: Array, eps: float, mean: Array, variance: Array, inverse:
             more, more_squares = centred_sums(x[n, c], x[n, c], centre, centre, lanes)
             total += more
             squares += more_squares
-        off = total / count  # the mean is not quite a number of x's dtype
+        off = total / count  # the mean, rounded to x's dtype, is off by this
         mean[c] = centre + off
         variance[c] = max(squares / count - off * off, 0.0) if squares == squares else squares
         inverse[c] = 1 / np.sqrt(variance[c] + eps)
@@ -83,7 +83,7 @@ def batch_norm_backward(
         mixed -= total * off
         db[c], dw[c] = total, mixed * inverse[c]
         scale = x.dtype.type(weight[c] * inverse[c])
-        if not training:  # and not as below with a slope of 0, which an infinite x would make NaN
+        if not training:  # not as below with a slope of 0, which an infinite x would make NaN
             for n in range(x.shape[0]):
                 for i in range(x.shape[2]):
                     dx[n, c, i] = dy[n, c, i] * scale
@@ -137,7 +137,7 @@ def layer_norm_backward(
 ) -> None:
     """dx as at the top of the file for each row; dw = Σ dy·x̂, db = Σ dy over the rows. Shapes as above.
 
-    The rows are parted into sums that their number fixes, so that threads do not change a bit.
+    Rows are split into partial sums whose number depends only on theirs, so threads do not change a bit.
     """
     parts, count, zero = min(x.shape[0], 16), x.shape[1], x.dtype.type(0)
     sums = np.zeros((parts, 2, count), np.float64)
@@ -180,7 +180,7 @@ def layer_norm_backward(
 
 
 def _affine(weight: ArrayLike, bias: ArrayLike, shape: tuple[int, ...], x: Array) -> tuple[Array, Array]:
-    """(weight, bias) of this shape in x's dtype: 1 and 0 where None."""
+    """(weight, bias) of this shape in x's dtype; 1 and 0 if None."""
     found = []
     for name, value, default in (("weight", weight, np.ones), ("bias", bias, np.zeros)):
         array = default(shape, x.dtype) if value is None else floating(value, name)
@@ -206,10 +206,10 @@ def batch_norm(
     dL/dγ = Σ dL/dy·x̂,  dL/dβ = Σ dL/dy.
 
     x (N, C, …): float; weight γ, bias β and running statistics (C,) or None.
-    If `training`, or where there are no running statistics, μ and σ² (biased) are the batch's, each channel's over all
-    its other axes, and the running ones move towards them in place: r ← (1 − momentum)·r + momentum·(batch's), the
-    variance there unbiased. Otherwise μ and σ² are the running ones, and dL/dx = γ·dL/dy/√(σ² + ε).
-    ValueError: one value per channel to take a variance of; arrays of another shape than (C,).
+    If `training`, or without running statistics, μ and σ² (biased) are those of the batch, per channel over all other
+    axes, and the running ones move towards them in place: r ← (1 − momentum)·r + momentum·(batch's), with the
+    unbiased variance. Otherwise μ and σ² are the running ones, and dL/dx = γ·dL/dy/√(σ² + ε).
+    ValueError: only one value per channel to take a variance of; arrays whose shape is not (C,).
     """
     x, momentum, eps = floating(x), number(momentum, "momentum"), number(eps, "eps")
     if x.ndim < 2:
@@ -272,7 +272,7 @@ def layer_norm(
     dL/dγ = Σ dL/dy·x̂ over the rows,  dL/dβ = Σ dL/dy over the rows,  g = γ·dL/dy.
 
     x (…, *normalized_shape): float; weight γ, bias β of
-    normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that has no elements.
+    normalized_shape, or None; σ² is biased. ValueError: x does not end in normalized_shape, or that is empty.
     """
     x, eps = floating(x), number(eps, "eps")
     shape = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
@@ -298,7 +298,7 @@ def group_norm(
     dL/dγ = Σ dL/dy·x̂,  dL/dβ = Σ dL/dy,  g = γ·dL/dy.
 
     x (N, C, …): float; weight γ and bias β (C,) or None.
-    ValueError: num_groups does not divide C; no elements in a group.
+    ValueError: num_groups does not divide C; empty groups.
     """
     x, eps = floating(x), number(eps, "eps")
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:

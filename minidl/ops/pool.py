@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean value of each window of an image, or of a sequence: an image of one row."""
+"""Pooling: the maximum or mean of each window of an image, or of a sequence, treated as an image of one row."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _worth(x: Array) -> bool:
 
 @kernel
 def inside(first: int, count: int, step: int, size: int) -> tuple[int, int]:
-    """(first, count) of those of first, first + step, … that are within 0 to size."""
+    """(first, count) of those among first, first + step, … that lie in [0, size)."""
     skipped = max(0, (-first + step - 1) // step)
     return first + skipped * step, min(count, (size - first + step - 1) // step) - skipped
 
 
 @kernel
 def largest(plane: Array, i: int, j: int, windows: Array) -> Any:
-    """(the largest value of window (i, j), where in the plane it first is or −1)"""
+    """(the largest value of window (i, j), the position in the plane where it first occurs, or −1)"""
     height, width = plane.shape
     top, rows = inside(i * windows[2] - windows[4], windows[0], windows[6], height)
     left, columns = inside(j * windows[3] - windows[5], windows[1], windows[7], width)
@@ -44,9 +44,9 @@ def largest(plane: Array, i: int, j: int, windows: Array) -> Any:
 
 @kernel
 def largest_of_four(x: Array, starts: Array, width: int, best: Array, places: Array) -> None:
-    """As `largest`, for windows of 2 × 2 that begin at these places of a flat plane.
+    """As `largest`, for 2 × 2 windows that begin at these positions of a flat plane.
 
-    Which one is largest is computed and not branched on: half of the branches would be guessed wrong.
+    The choice is computed without branches, half of which would be mispredicted.
     """
     one, down = np.uint32(1), np.uint32(width)
     for k in range(best.size):
@@ -62,10 +62,10 @@ def largest_of_four(x: Array, starts: Array, width: int, best: Array, places: Ar
 
 @kernel(parallel=lambda x, windows, starts, y, places: _worth(x))
 def max_pool2d_forward(x: Array, windows: Array, starts: Array, y: Array, places: Array) -> None:
-    """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where the first of these is.
+    """y[p, i, j] = max over u, v of x[p, i·s + u·d − p, j·s + v·d − p]; places: where it first occurs.
 
     x (P, H, W), y, places (P, OH, OW); windows: (KH, KW, stride, stride, padding, padding, dilation, dilation).
-    starts: where windows begin, if they are of 2 × 2 and all inside, or empty. NaN is larger than all numbers.
+    starts: where windows begin if they are 2 × 2 and all inside, else empty. NaN counts as the largest.
     """
     for p in prange(x.shape[0]):
         if starts.size > 0:
@@ -84,7 +84,7 @@ def max_pool2d_backward(dy: Array, places: Array, dx: Array) -> None:
         target[:] = 0
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
-                if where[i, j] >= 0:  # and not a window of padding alone
+                if where[i, j] >= 0:  # not a window of padding alone
                     target[where[i, j]] += source[i, j]
 
 
@@ -103,7 +103,7 @@ def avg_pool2d_forward(x: Array, rows: Array, columns: Array, divisors: Array, y
 
 @kernel(parallel=lambda dy, rows, columns, divisors, dx: _worth(dx))
 def avg_pool2d_backward(dy: Array, rows: Array, columns: Array, divisors: Array, dx: Array) -> None:
-    """dx[p, r, q] = Σ dy[p, i, j] / divisors[i, j] over the windows (i, j) in which (r, q) is."""
+    """dx[p, r, q] = Σ dy[p, i, j] / divisors[i, j] over the windows (i, j) that contain (r, q)."""
     for p in prange(dx.shape[0]):
         dx[p] = 0
         for i in range(dy.shape[1]):
@@ -122,7 +122,7 @@ def _input(x: ArrayLike, axes: str) -> Array:
 
 
 def _planes(x: Array, dimensions: int) -> Array:
-    """x as (P, H, W), where H of a sequence is 1."""
+    """x as (P, H, W), with H = 1 for a sequence."""
     size = (1,) * (2 - dimensions) + x.shape[-dimensions:]
     return x.reshape(math.prod(x.shape[:-dimensions]), *size)
 
@@ -136,13 +136,13 @@ def check_padding(kernel: tuple[int, ...], padding: tuple[int, ...]) -> None:
 def _outputs(
     size: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> list[int]:
-    """How many windows there are in each dimension. ValueError: none, or padding over half of a window."""
+    """The number of windows in each dimension. ValueError: none, or padding over half of a window."""
     check_padding(kernel, padding)
     counts = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
         over = n + 2 * p - d * (k - 1) - 1
         count = (over + (s - 1 if ceil_mode else 0)) // s + 1
-        if ceil_mode and (count - 1) * s >= n + p:  # a window that would begin in the padding behind
+        if ceil_mode and (count - 1) * s >= n + p:  # a window would begin in the trailing padding
             count -= 1
         if count < 1 or n < 1:
             raise ValueError(
@@ -154,7 +154,7 @@ def _outputs(
 
 
 def _squares(size: tuple[int, ...], k: Any, s: Any, p: Any, d: Any, out: list[int]) -> Array:
-    """Where in its plane each window begins, if all are of 2 × 2 and inside of it; else nothing."""
+    """Where in its plane each window begins, if all are 2 × 2 and inside it; else empty."""
     within = all((o - 1) * step + 2 <= n for n, step, o in zip(size, s, out, strict=True))
     if not within or (k, p, d) != ((2, 2), (0, 0), (1, 1)):
         return np.empty(0, np.uint32)
@@ -273,8 +273,8 @@ def avg_pool2d(
 ) -> Result:
     """y = the mean of x in each window.   dL/dx = Σ dL/dy / (elements of the window) over the windows that x is in
 
-    Shapes, arguments and errors as `max_pool2d`'s. The zeros of the padding count unless not `count_include_pad`;
-    `divisor_override` is what the sums are divided by instead of the count.
+    Shapes, arguments and errors as for `max_pool2d`. The padding's zeros count if `count_include_pad`;
+    `divisor_override` replaces the count as the divisor.
     """
     x = _input(x, "NCHW")
     return _mean(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2)
@@ -316,7 +316,7 @@ def _adaptive(x: Array, output_size: Any, count: int) -> Result:
 def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Result:
     """y[i, j] = the mean of rows ⌊iH/OH⌋ to ⌈(i+1)H/OH⌉ and such columns.   dL/dx = Σ dL/dy / (elements of the window)
 
-    x (N, C, H, W) or (C, H, W): float; output_size (OH, OW), an int for both, None in a place to leave that size.
+    x (N, C, H, W) or (C, H, W): float; output_size (OH, OW), an int for both; None keeps that size.
     """
     return _adaptive(_input(x, "NCHW"), output_size, 2)
 

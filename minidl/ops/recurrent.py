@@ -1,7 +1,7 @@
-"""A recurrent layer over a whole sequence: plain (Elman 1990), LSTM (Hochreiter, Schmidhuber 1997) or GRU (Cho 2014).
+"""Recurrence over a whole sequence: plain (Elman 1990), LSTM (Hochreiter, Schmidhuber 1997) or GRU (Cho 2014).
 
-What does not depend on the state, x·W_ihᵀ + b_ih, is one matrix product for all steps and comes in as `inputs`. The
-kernels then go through time.
+The part that does not depend on the state, x·W_ihᵀ + b_ih, is one matrix product for all steps, passed as `inputs`. The
+kernels then step through time.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def recurrent(
 
     dL/dinputs[t] = dL/dzₜ,  dL/dh0 = dL/dh before the first step,  dL/dc0 = dL/dc there, all back through time.
 
-    z = inputs[t] + h·Wᵀ + b, and h from it as `recurrent_forward` says. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
+    z = inputs[t] + h·Wᵀ + b, and h from it as in `recurrent_forward`. inputs (T, N, G·H) is x·W_ihᵀ + b_ih, weight
     (G·H, H), bias (G·H,), h0, c0 (N, H): float; G = 1, 4 (LSTM: i, f, g, o) or 3 (GRU: r, z, n); y (2, T + 1, N, H).
     cell "tanh", "relu", "lstm" or "gru". `reverse` goes from the last step to the first. lengths (N,): integers from
-    0 to T; steps from there on leave the state as it is, and y[0] there is 0. ValueError: other shapes, cells, lengths.
+    0 to T; later steps leave the state as it is, and y[0] is 0 there. ValueError: other shapes, cells, lengths.
     """
     x, w, b = floating(inputs, "inputs"), floating(weight, "weight"), floating(bias, "bias")
     h, c = floating(h0, "h0"), floating(c0, "c0")

@@ -1,4 +1,4 @@
-"""The loops of recurrent layers: through time, forward and back, a part of the batch in each thread."""
+"""The loops of recurrent layers through time, forward and backward, with part of the batch in each thread."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def tanh_row(x: Array) -> None:
 
 @kernel
 def copy_row(x: Array, y: Array) -> None:
-    """y = x: two of one length."""
+    """y = x, for rows of one length."""
     for j in range(x.size):
         y[j] = x[j]
 
 
 @kernel
 def batch_parts(batch: int) -> int:
-    """Into how many parts the batch goes: each of about 24 sequences, the rows of a tile."""
+    """The number of parts the batch is split into, each of about 24 sequences, the rows of a tile."""
     return max(1, batch // 24)
 
 
@@ -59,7 +59,7 @@ def _worth(inputs: Array, weight: Array) -> bool:
     return worth_threads(inputs.size * weight.shape[1])
 
 
-# In the cells each loop writes one array and reads few: then LLVM can tell them apart, and makes vectors.
+# In the cells, each loop writes one array and reads few, so that LLVM can rule out aliasing and vectorise.
 
 
 @kernel
@@ -79,7 +79,7 @@ def lstm_cell(z: Array, c: Array, bent: Array, h: Array) -> None:
 
 @kernel
 def lstm_cell_backward(z: Array, c: Array, bent: Array, dh: Array, dc: Array, g: Array) -> None:
-    """g = dL/dz from the gates, c before and bent = tanh c after the step; dc ← dL/dc before it, dh ← 0."""
+    """g = dL/dz from the gates, c before the step and bent = tanh c after it; dc ← dL/dc before it, dh ← 0."""
     size, one = dh.size, z.dtype.type(1)
     i, f, new, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
     di, df, dnew, do = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
@@ -138,7 +138,7 @@ def recur(
     inputs: Array, packed: Array, bias: Array, h0: Array, c0: Array, kind: int, reverse: bool, lengths: Array,
     first: int, last: int, gates: Array, hidden: Array, before: Array, y: Array,
 ) -> None:  # fmt: skip
-    """`recurrent_forward` of sequences `first` to `last`. packed: Wᵀ by the columns of a panel."""
+    """`recurrent_forward` for sequences `first` to `last`. packed: Wᵀ by the columns of a panel."""
     steps, size, total, rows = before.shape[0], before.shape[2], bias.size, last - first
     width = WIDTH // inputs.itemsize
     zero = inputs.dtype.type(0)
@@ -194,8 +194,8 @@ def recurrent_forward(
 
     tanh, relu: h ← f(z). LSTM: c ← σ(z_f)·c + σ(z_i)·tanh(z_g), h ← σ(z_o)·tanh(c). GRU: n = tanh(inputs_n
     + r·(h·W_nᵀ + b_n)), h ← (1 − z)·n + z·h. inputs, gates (T, N, G·H): the gates' values; weight (G·H, H), bias (G·H),
-    h0, c0 (N, H); before (T, N, H): the state before each step; hidden: the part of GRU's n that comes from the state;
-    y (2, T + 1, N, H): h and c after each step (h 0 where it has not changed), in the last place the final ones.
+    h0, c0 (N, H); before (T, N, H): the state before each step; hidden: the part of GRU's n that depends on the state;
+    y (2, T + 1, N, H): h and c after each step (h is 0 where it has not changed), then the final ones.
     """
     batch, size = before.shape[1], before.shape[2]
     width, total = WIDTH // inputs.itemsize, weight.shape[0]
@@ -216,7 +216,7 @@ def recur_back(
     dy: Array, gates: Array, hidden: Array, before: Array, weight: Array, c0: Array, y: Array, kind: int, reverse: bool,
     lengths: Array, first: int, last: int, dz: Array, dhidden: Array, dh0: Array, dc0: Array,
 ) -> None:  # fmt: skip
-    """`recurrent_backward` of sequences `first` to `last`."""
+    """`recurrent_backward` for sequences `first` to `last`."""
     steps, size, total, rows = before.shape[0], before.shape[2], weight.shape[0], last - first
     width = WIDTH // dy.itemsize
     flat = weight.reshape(-1)
@@ -277,7 +277,7 @@ def recurrent_backward(
 ) -> None:  # fmt: skip
     """Backwards through the steps: dz = dL/d(inputs[t]) and dhidden = dL/d(h·Wᵀ + b), both (T, N, G·H); dL/dh0, dL/dc0.
 
-    They differ in GRU's n alone, and may be one array elsewhere. dL/dh = dy + dhidden·W of the step after.
+    They differ only in GRU's n, and may be one array otherwise. dL/dh = dy + dhidden·W of the next step.
     """
     batch = before.shape[1]
     parts = batch_parts(batch)

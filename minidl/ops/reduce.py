@@ -1,7 +1,7 @@
-"""Over axes: sums, means, extremes, products. `axis` is None (all), an int, or a tuple of them, as in NumPy.
+"""Reductions over axes: sums, means, extremes, products. `axis` is None (all), an int or a tuple, as in NumPy.
 
-Sums of float32 are accumulated in float64: NumPy adds the rows of a matrix one by one, and a float32
-accumulator stops growing at 2²⁴ ones.
+Sums of float32 accumulate in float64: NumPy adds the rows of a matrix one by one, and a float32
+accumulator of ones stops growing at 2²⁴.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
-    """The reduced axes, counted from 0."""
+    """The reduced axes, as non-negative ints."""
     if axis is None:
         return tuple(range(x.ndim))
     axes: tuple[int, ...] = np.lib.array_utils.normalize_axis_tuple(axis, x.ndim, "axis")
@@ -24,13 +24,13 @@ def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
 
 
 def _spread(dy: Array, x: Array, axes: tuple[int, ...]) -> Array:
-    """`dy`, whose axes were reduced away or kept as 1, in the shape of `x`."""
+    """`dy`, whose axes were dropped or kept as 1, in the shape of `x`."""
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return np.broadcast_to(np.reshape(dy, kept), x.shape)
 
 
 def _count(x: Array, axes: tuple[int, ...]) -> int:
-    """How many elements are reduced into one. ValueError if none."""
+    """How many elements are reduced to one. ValueError if none."""
     count = int(np.prod([x.shape[i] for i in axes], dtype=np.int64))
     if count == 0:
         raise ValueError(f"expected at least one element along axis {axes}, found shape {x.shape}")
@@ -91,7 +91,7 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     axes = _axes(x, axis)
     centred, variance, divisor = _centred(x, axes, ddof, keepdims)
     y = as_array(np.sqrt(variance), dtype=x.dtype)
-    scale = np.where(y == 0, 1, y)  # of a constant: there x − x̄ is 0, and so is the gradient
+    scale = np.where(y == 0, 1, y)  # if all are equal, x − x̄ is 0, and so is the gradient
     return y, (lambda dy: _spread(dy / divisor, x, axes) * (centred / _spread(scale, x, axes)),)
 
 
@@ -161,7 +161,7 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Result
     axes = _axes(x, axis)
     _count(x, axes)
     top = as_array(np.max(x, axis=axes, keepdims=True))
-    e = np.exp(np.where(x == top, 0, x - top))  # ∞ − ∞ is NaN, but nothing lies between two that are equal
+    e = np.exp(np.where(x == top, 0, x - top))  # ∞ − ∞ would be NaN
     total = np.sum(e, axis=axes, keepdims=True, dtype=np.float64)
     y = as_array(np.log(total) + top, dtype=x.dtype)
     share = as_array(np.where(top == -np.inf, 0, e / total), dtype=x.dtype)  # not eˣ⁻ʸ: y is rounded

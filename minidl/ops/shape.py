@@ -1,4 +1,4 @@
-"""Where elements stand: their values stay, and gradients travel back to where they came from."""
+"""Ops that move elements without changing them; gradients go back to where the elements came from."""
 
 from __future__ import annotations
 
@@ -83,16 +83,16 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Result:
 
 
 def _several(arrays: Any) -> Any:
-    """TypeError unless this is a list or tuple: each of its elements has a gradient of its own."""
+    """TypeError unless this is a list or tuple: each element has its own gradient."""
     if not isinstance(arrays, list | tuple):
         raise TypeError(f"expected a list or tuple of arrays, found one {type(arrays).__name__}")
     return arrays
 
 
 def split(x: ArrayLike, sections_or_indices: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """x in equal sections, or cut before the given indices, along an axis: a list of Tensors.
+    """x split into equal sections, or before the given indices, along an axis: a list of Tensors.
 
-    ValueError where the sections cannot be equal; there is no rounding.
+    ValueError if the sections cannot be equal.
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
     axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim, "split")
@@ -133,15 +133,15 @@ PADDING_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 
 @op
 def pad(x: ArrayLike, pad_width: Any, mode: Any = "constant", constant_values: Any = 0) -> Result:
-    """y = x with something around.   dL/dx = dL/dy, added up over the places where an element of x went
+    """y = x, padded.   dL/dx = dL/dy, added up over the places where an element of x went
 
-    pad_width   elements (before, after) of each axis, in any form that `np.pad` takes: ((b, a), …), (b, a) or ((b, a),)
+    pad_width   elements (before, after) each axis, in any form that `np.pad` takes: ((b, a), …), (b, a) or ((b, a),)
                 for all axes, a number for both sides of all, {axis: (b, a) or number} for some
-    mode        as `np.pad`'s: "constant", "edge" (the outermost element again), "reflect" (mirrored at it), "symmetric"
-                (mirrored beyond it) or "wrap" (what is at the other end). A number here: constants of that value
+    mode        as for `np.pad`: "constant", "edge" (repeat the outermost element), "reflect" (mirror about it),
+                "symmetric" (mirror beyond it) or "wrap" (elements from the other end). A number: pad with that value
 
-    TypeError, ValueError: widths that are no integers, negative, or of another number of axes; unknown modes; an empty
-    axis to take elements from.
+    TypeError, ValueError: widths that are not integers, negative, or for another number of axes; unknown modes; an
+    empty axis to take elements from.
     """
     x = as_array(x)
     if not isinstance(mode, str):

@@ -1,7 +1,7 @@
-"""Long sums in kernels: 16 side by side, which fill a vector and do not wait for one another.
+"""Long sums in kernels: 16 independent partial sums side by side, which fill a vector.
 
-Each of the 16 adds up at most 64 numbers in their own dtype; what they come to is added in float64. So float32 keeps
-its digits, whatever the length.
+Each adds up at most 64 numbers in their own dtype, and these are summed in float64, so that float32 keeps its digits
+at any length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LANES, BLOCK = 16, 1024
 
 @kernel
 def lane_sum(x: Array) -> Any:
-    """Σ x by halves, in place: of 16 numbers, or of 8."""
+    """Σ x of 16 or 8 numbers, by halves, in place."""
     if x.size == 16:
         for j in range(8):
             x[j] += x[j + 8]
@@ -52,7 +52,7 @@ def lane_sums(a: Array, b: Array, first: int, steps: int, a_centre: Any, b_centr
 def centred_sums(a: Array, b: Array, a_centre: Any, b_centre: Any, lanes: Array) -> tuple[float, float]:
     """(Σ (a − a_centre), Σ (a − a_centre)·(b − b_centre)) in float64.   a, b flat, centres of their dtype
 
-    lanes (32) is to work in.
+    lanes (32) is scratch.
     """
     total, products = np.float64(0), np.float64(0)
     whole = a.size // LANES * LANES

@@ -1,13 +1,12 @@
-"""The inner loop of every matrix product, emitted as LLVM vector instructions. Imported when it is compiled.
+"""The inner loop of every matrix product, emitted as LLVM vector instructions. Imported when first compiled.
 
-From plain source LLVM never keeps a block of C in registers: it loads and stores sums for every few
-multiplications. Here 6 rows × a few vectors of C stay in registers over the whole sum; each step of k loads
-one row of B, and each element of A once, and multiplies all with all (Goto and van de Geijn 2008). Where C is
-no wider than one vector or two, the registers hold more rows of it instead.
+From plain source LLVM never keeps a block of C in registers: it loads and stores sums every few multiplications.
+Here 6 rows × a few vectors of C stay in registers over the whole sum; each step of k loads one row of B and each
+element of A once, and multiplies all by all (Goto and van de Geijn 2008). If C is only one or two vectors wide, the
+registers hold more rows of it instead.
 
-`ops.linalg.matmul_tile` is the same in plain Python: what this computes, and its fallback on processors for
-which nothing is emitted. So are `matmul_taps` and `lane_products`, the two products of convolution, in
-`ops.conv_kernels`.
+`ops.linalg.matmul_tile` is the definition in plain Python, and the fallback on processors for which nothing is
+emitted. For `matmul_taps` and `lane_products`, the two products of convolution, it is in `ops.conv_kernels`.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from numba.extending import intrinsic
 from minidl.ops.linalg import WIDTH
 from minidl.ops.vectors import Vectors, vector_bytes
 
-AHEAD = 24  # rows of B, that they come from memory in time
-LINE = 64  # bytes of a cache line: what `lane_products` sums side by side, on whatever processor
+AHEAD = 24  # rows of B to prefetch ahead, so that they arrive in time
+LINE = 64  # bytes of a cache line, which `lane_products` sums side by side on any processor
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -39,7 +38,7 @@ def matmul_tile(
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     emit = _Tiles(context, builder, signature.args, arguments)
-    vectors = 4 if vector_bytes() == 64 else 2  # so that 24 of 32, or 12 of 16 registers hold sums
+    vectors = 4 if vector_bytes() == 64 else 2  # so that 24 of 32 or 12 of 16 registers hold sums
     with emit.steps(emit.columns, vectors * emit.lanes) as first:
         left = builder.sub(emit.columns, first)
 
@@ -56,7 +55,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
 
 
 class _Tiles(Vectors):
-    """Writes the instructions of tiles. With `places`, row k of B stands at b_at + places[k], else at k·b_row."""
+    """Emits tiles. With `places`, row k of B is at b_at + places[k], else at k·b_row."""
 
     def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any, places: Any = None) -> None:
         _, self.a_at, self.a_row, self.a_column, _, self.b_at, self.b_row, _, self.keep = arguments[:9]
@@ -66,7 +65,7 @@ class _Tiles(Vectors):
         self.places = places
 
     def all_rows(self, first: Any, left: Any, height: int, vectors: int) -> None:
-        """The columns from `first` on, of which `left` are C's, in tiles of `height` rows × `vectors`."""
+        """The columns of C from `first` on, `left` of them, in tiles of `height` rows × `vectors`."""
         builder = self.builder
         kept = builder.gep(self.kept, [first])
         b = cgutils.alloca_once_value(builder, builder.gep(self.b, [builder.add(self.b_at, first)]))
@@ -96,7 +95,7 @@ class _Tiles(Vectors):
     def tile(
         self, i: Any, first: Any, b: Any, b_row: Any, kept: Any, height: int, vectors: int, rows: Any, columns: Any
     ) -> None:
-        """`height` rows of C from i on, or the next `rows`; `vectors` from column `first` on, or the next `columns`.
+        """`height` rows of C from row i, or only `rows`; `vectors` from column `first`, or only `columns`.
 
         b points to B's first element for these columns, `kept` to where it goes, or is None.
         """
@@ -107,7 +106,7 @@ class _Tiles(Vectors):
         if rows is not None:
             last = builder.sub(rows, number(1))
             inside = [builder.icmp_signed("<=", r, last) for r in row]
-            row = [builder.select(yes, r, last) for yes, r in zip(inside, row, strict=True)]  # or the last again
+            row = [builder.select(yes, r, last) for yes, r in zip(inside, row, strict=True)]  # else the last row again
         a, c = (
             builder.gep(array, [builder.add(at, builder.add(builder.mul(i, stride), offset))])
             for array, at, stride, offset in (
@@ -120,7 +119,7 @@ class _Tiles(Vectors):
         sums = [[cgutils.alloca_once_value(builder, self.zero) for _ in starts] for _ in row]
         for place in (place for places in sums for place in places):
             builder.store(self.zero, place)
-        for c_row in c_rows:  # C comes nearer while the sums are made
+        for c_row in c_rows:  # prefetch C while the sums are computed
             for s in starts:
                 self.prefetch(builder.gep(c_row, [s]), 1)
         with cgutils.for_range(builder, self.terms) as loop:
@@ -180,7 +179,7 @@ def _generate_taps(context: Any, builder: Any, signature: Any, arguments: Any) -
         [a, a_at, a_row, one, b, b_at, one, b, never, c, c_at, c_row, *sizes],
         _data(context, builder, kinds[5], places),
     )  # fmt: skip
-    height = 8 if vector_bytes() == 64 else 4  # channels go by eights, so here eights of rows go by three vectors
+    height = 8 if vector_bytes() == 64 else 4  # channels come in eights: 8 rows × 3 vectors
     with emit.steps(emit.columns, 3 * emit.lanes) as first:
         left = builder.sub(emit.columns, first)
         emit.either(
@@ -211,7 +210,7 @@ def _generate_products(context: Any, builder: Any, signature: Any, arguments: An
     parts = range(LINE // vector_bytes())
 
     def some(first: Any, count: int, end: Any) -> list[Any]:
-        """The next indices, or the last again: that is computed twice, and stored twice the same."""
+        """The next indices, repeating the last: it is then computed and stored twice, with the same result."""
         last = builder.sub(end, emit.number(1))
         following = [builder.add(first, emit.number(q)) for q in range(count)]
         return [builder.select(builder.icmp_signed("<", q, last), q, last) for q in following]

@@ -1,4 +1,4 @@
-"""Vector instructions for the loops that are emitted, and how wide they are here. Imported when one is compiled."""
+"""Vector instructions for emitted loops, and the vector width of this processor. Imported when one is compiled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AVX2 = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "zn
 
 
 def vector_bytes() -> int:
-    """How wide the processor's vectors are: 64 with AVX-512, 32 with AVX2 and FMA, 0 where nothing is emitted."""
+    """The processor's vector width: 64 with AVX-512, 32 with AVX2 and FMA, 0 where nothing is emitted."""
     if name := numba.config.CPU_NAME:
         return 64 if any(n in name for n in _AVX512) else 32 if any(n in name for n in _AVX2) else 0
     features = llvm.get_host_cpu_features()
@@ -31,7 +31,7 @@ def vector_bytes() -> int:
 def lane_sums(
     typing_context: Any, a: Any, b: Any, first: Any, steps: Any, a_centre: Any, b_centre: Any, lanes: Any
 ) -> Any:
-    """What `ops.sums.lane_sums` is in plain Python."""
+    """`ops.sums.lane_sums`, emitted."""
     return types.void(a, b, types.intp, types.intp, a.dtype, a.dtype, lanes), _generate_sums
 
 
@@ -62,7 +62,7 @@ def _generate_sums(context: Any, builder: Any, signature: Any, arguments: Any) -
 
 
 class Vectors:
-    """Writes instructions on vectors of one dtype at the builder's place. Integers are of the type of `integer`."""
+    """Emits instructions on vectors of one dtype at the builder's position. Integers have the type of `integer`."""
 
     def __init__(self, builder: Any, scalar: Any, integer: Any) -> None:
         self.builder, self.scalar, self.integer = builder, scalar, integer
@@ -99,7 +99,7 @@ class Vectors:
         return self.builder.shuffle_vector(one, undefined, places)
 
     def prefetch(self, place: Any, write: int) -> None:
-        """Bring the cache line into the first level, to be written or read."""
+        """Prefetch the cache line into L1, for writing or reading."""
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")

@@ -1,6 +1,6 @@
-"""Normalisation of numbers so large or small that their squares are not numbers of their dtype any more.
+"""Normalisation of numbers so large or small that their squares overflow or underflow their dtype.
 
-Then float32 is computed in float64, and float64 is multiplied by a power of 2 first. Plain loops: this is rare.
+float32 is then computed in float64, and float64 scaled by a power of 2 first. Plain loops, since this is rare.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from minidl.tensor import Array
 
 @kernel
 def is_extreme(inverse: float, x: Array) -> bool:
-    """Is 1/σ so far from 1 that σ² in x's dtype, or what went into it, overflows or loses digits? NaN: yes."""
+    """Whether 1/σ is so far from 1 that σ² in x's dtype, or its terms, overflow or lose digits. True for NaN."""
     if x.itemsize == 4:
         return not 1e-18 < inverse < 1e15
     return not 1e-150 < inverse < 1e145
@@ -21,7 +21,7 @@ def is_extreme(inverse: float, x: Array) -> bool:
 
 @kernel
 def wide_factor(inverse: float, x: Array) -> float:
-    """By what to multiply x that its squares fit into float64."""
+    """The factor by which to multiply x so that its squares fit float64."""
     if x.itemsize == 4:
         return 1.0
     return 2.0**600 if inverse > 1 else 2.0**-600
