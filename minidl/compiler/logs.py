@@ -1,4 +1,4 @@
-"""Steps that add to a list, dict or set: that happens in the recording call only, so nothing may depend on it."""
+"""Steps that add to a list, dict or set, as to a log: only the recording call does so, so nothing may depend on it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from minidl.compiler.traced import CompileError
 
 
 def commit(program: Program, rebound: set[Any], record_again: Callable[[], Program]) -> None:
-    """Do in Python what the function did on copies (see `Recording.commit`).
+    """Apply the function's changes to Python objects (see `Recording.commit`).
 
-    CompileError if the step, recorded again after it has added to something, is another one: it computes with what it
-    adds to. What was added is taken out again.
+    CompileError if recording again after an addition gives another step, which then computes with what it adds to.
+    The additions are undone.
     """
     owners = {id(change.owner): change.owner for change in program.made.changes if change.adds}
     before = [(owner, copy.copy(owner)) for owner in owners.values()]

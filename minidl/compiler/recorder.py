@@ -60,7 +60,7 @@ class Recorder(Constants):
         memory.name, memory.final = name, True
 
     def memory(self, array: Array, kind: str, name: str, source: Any = None) -> Traced:
-        """A Traced array that stands for the whole of a new block of memory."""
+        """A Traced array for the whole of a new block of memory."""
         name = cleaned(name)
         made = Memory(array, kind, self.unique(name), source=source, stem=name)
         self.memories.append(made)

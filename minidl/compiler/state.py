@@ -65,7 +65,7 @@ class State:
                 self.tensors.setdefault(p, f"parameter_{n}")
 
     def gradients(self) -> tuple[bool, ...]:
-        """Which tensors have a gradient."""
+        """For each tensor, whether it has a gradient."""
         return tuple(t.grad is not None for t in self.tensors)
 
 

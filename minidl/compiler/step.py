@@ -104,7 +104,7 @@ class Step:
         except CompileError as error:
             if not self.fallback:
                 raise
-            value = self.function(*args, **kwargs)  # if this raises, that is the error, and compilation goes on
+            value = self.function(*args, **kwargs)  # if this raises, compilation is not given up
             self._give_up(error)
             return value
 

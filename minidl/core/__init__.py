@@ -1,1 +1,1 @@
-"""What the engine and the kernels stand on: the seam, operators, registries, error state, grad mode and locks."""
+"""Foundations of the engine and the kernels: the seam, operators, registries, error state, grad mode and locks."""

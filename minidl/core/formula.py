@@ -2,14 +2,14 @@
 
     \"\"\"y = x·Wᵀ + b.   dL/dx = dL/dy·W,  dL/dW = dL/dyᵀ·x      x: float
 
-    dL/db = Σ dL/dy. Whatever else there is to say.
+    dL/db = Σ dL/dy. Further remarks.
     \"\"\"
 
 The form, in the first paragraph (line breaks count as spaces):
 
 value       first, "y = …": a name, with an index where it needs one, then "=" or "+="
 gradients   "dL/d<input> = …", one for each input, with commas between them. The input is one word (`x`, `weight[v]`)
-            or stands in brackets: `dL/d(ln σ²)`. Any number of spaces may precede them
+            or is bracketed: `dL/d(ln σ²)`. Any number of spaces may precede them
 note        whatever follows the value or the last gradient after two or more spaces
 
 A later paragraph that begins with a gradient continues them, up to its first full stop. A docstring that does not open

@@ -34,7 +34,7 @@ class Operators:
         return self.data
 
     def item(self) -> Any:
-        """The one value as a Python number. ValueError if there are more."""
+        """The only value, as a Python number. ValueError unless size is 1."""
         return self.data.item()
 
     def __len__(self) -> int:

@@ -9,8 +9,8 @@
             return self.output(ops.relu(self.hidden(x)))
 
 Leaf Tensors among the attributes are parameters and arrays are buffers (state that no optimizer updates), also
-inside modules, lists, tuples and dicts, in order of assignment. `super().__init__()` is not needed, and there
-is no registry to get out of step.
+inside modules, lists, tuples and dicts, in order of assignment. `super().__init__()` is not needed, and no
+registry can get out of step.
 """
 
 from minidl.nn import init

@@ -115,7 +115,7 @@ def matmul_taps(
 ) -> None:  # fmt: skip
     """c[i, j] = Σₖ a[i, k]·b[b_at + places[k] + j], or += if `accumulate`, for i < rows, j < columns, k < terms.
 
-    Arrays are flat: a[i, k] stands at a_at + i·a_row + k, c[i, j] at c_at + i·c_row + j.
+    Arrays are flat: a[i, k] is at a_at + i·a_row + k, c[i, j] at c_at + i·c_row + j.
     """
     sums = np.empty(columns, c.dtype)
     for i in range(rows):

@@ -36,7 +36,7 @@ def matmul_tile(
 ) -> None:  # fmt: skip
     """c[i, j] = Σₖ a[i, k]·b[k, j], or += if `accumulate`, for i < rows ≤ 24, j < columns ≤ 64 (32), k < terms.
 
-    Arrays are flat: a[i, k] stands at a_at + i·a_row + k·a_column, b[k, j] at b_at + k·b_row + j, c[i, j] at
+    Arrays are flat: a[i, k] is at a_at + i·a_row + k·a_column, b[k, j] at b_at + k·b_row + j, c[i, j] at
     c_at + i·c_row + j. If `keep`, B is copied on the way to the start of `kept`, with rows of 256 bytes.
     """
     width = WIDTH // b.itemsize
