@@ -1,4 +1,4 @@
-"""Models and training runs in files: safetensors, with what it takes to build the model again in the file's metadata.
+"""Save and load models and training runs as safetensors; the metadata describes how to rebuild the model.
 
     save_model("model.safetensors", model, {"dataset": "mnist"})
     model, config = load_model("model.safetensors")
@@ -8,15 +8,15 @@
     checkpoint.restore(model)
     optimizer.load_state_dict(checkpoint.state["optimizer"])
 
-Nothing in a file is ever run: it is a JSON header and numbers. PyTorch's `safetensors` reads the same file, under
-the names that PyTorch gives to the same layers ("1.weight", "1.bias", …). Whatever is wrong in a file is a
-CheckpointError, before anything is changed. The metadata's text "minidl" is JSON:
+A file holds a JSON header and numbers; nothing in it is ever executed. PyTorch's `safetensors` reads the same file,
+under PyTorch's names for the same layers ("1.weight", "1.bias", …). A faulty file raises CheckpointError before
+anything is changed. The metadata entry "minidl" is JSON:
 
     version   2; version 1, whose `layers` are those of a Sequential, is read too
     layers    how to build the model (see `layers.py`), or null
     arrays    the names of its parameters and buffers, in definition order
     config    the caller's settings
-    state     in a checkpoint only: the rest of the run (see `state.py`), whose arrays are named "$state:0", …
+    state     checkpoints only: the rest of the run (see `state.py`), with arrays named "$state:0", …
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ _KEY = "minidl"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What `load_checkpoint` found, all of it verified.
+    """The verified contents of a file, as `load_checkpoint` returns them.
 
-    path          the file's
+    path          the file's path
     model_state   name → array of every parameter and buffer, in definition order
-    state         what was given to `save_checkpoint`, None in a file of `save_model`
+    state         the state passed to `save_checkpoint`; None for a file from `save_model`
     config        the caller's settings
-    layers        the model's description, None if its classes are not minidl's own
+    layers        the model's description; None if it has classes that are not minidl's own
     """
 
     path: str
@@ -77,13 +77,13 @@ class Checkpoint:
     layers: Any
 
     def build(self) -> nn.Module:
-        """A new model with these weights. CheckpointError: the file has no description of its layers."""
+        """Build a new model with these weights. CheckpointError: the file has no description of its layers."""
         model = build(self.path, _described(self.path, self.layers), specs(self.model_state))
         model.load_state_dict(self.model_state)
         return model
 
     def check(self, model: nn.Module) -> None:
-        """CheckpointError, naming all that differs, unless the model's arrays have these names, shapes and dtypes."""
+        """Raise CheckpointError, listing the differences, unless the arrays have these names, shapes and dtypes."""
         if wrong := differences(specs(model.state_dict()), specs(self.model_state)):
             raise CheckpointError(f"{self.path}: expected a checkpoint of this {type(model).__name__}, found {wrong}")
 
@@ -94,11 +94,11 @@ class Checkpoint:
 
 
 def save_model(path: FilePath, model: nn.Module, config: Mapping[str, Any]) -> None:
-    """Write a model, and a `config` of the caller's that JSON can hold, whole or not at all.
+    """Write a model and a JSON-serializable `config` atomically.
 
-    The model: any nest of minidl.nn's layers and containers and minidl.models' classes. What is not saved: the mode,
-    frozen parameters, and layers' own generators. TypeError: another model, or a config that JSON cannot hold.
-    OSError: it cannot be written. Whatever is raised, a file that was there before is as it was.
+    The model may be any nesting of minidl.nn's layers and containers and minidl.models' classes. Not saved: the mode,
+    which parameters are frozen, and layers' own generators. TypeError: another model, or a config that JSON cannot
+    hold. OSError: the file cannot be written. On any error an existing file is left unchanged.
 
     >>> model = nn.Sequential(nn.Dense(3, 2), nn.ReLU())
     >>> checkpoint.save_model("model.safetensors", model, {"classes": ["cat", "dog"]})
@@ -111,20 +111,20 @@ def save_model(path: FilePath, model: nn.Module, config: Mapping[str, Any]) -> N
 
 
 def save_checkpoint(path: FilePath, model: nn.Module, state: Any, config: Mapping[str, Any] | None = None) -> None:
-    """Write a model of any class with the `state` of its training in one file, whole or not at all.
+    """Write a model of any class and the `state` of its training to one file, atomically.
 
-    state    dicts (keys: text or ints), lists and tuples of numbers, text, None and arrays of any shape: each comes
-             back of the same type, value and dtype. Optimizers, schedules and generators have one (`state_dict()`,
-             `minidl.random.generator_state`)
+    state    dicts (keys: str or int), lists and tuples of numbers, strings, None and arrays of any shape; types, values
+             and dtypes are preserved. Get it from `state_dict()` of optimizers and schedules, and from
+             `minidl.random.generator_state`
     config   settings that JSON can hold
 
-    TypeError: a state or config of other things. ValueError: a state nested deeper than 64, or a parameter whose name
-    begins with "$state:". OSError: it cannot be written. Whatever is raised, a file that was there is as it was.
+    TypeError: other types in state or config. ValueError: a state nested deeper than 64, or a parameter whose name
+    begins with "$state:". OSError: the file cannot be written. On any error an existing file is left unchanged.
     """
     _check("save_checkpoint", model)
     try:
         layers: Any = describe(model)
-    except TypeError:  # the user's own classes: it is loaded into a model that is there
+    except TypeError:  # the user's own classes: restored only into an existing model
         layers = None
     told, arrays = encode(state)
     about = {"layers": layers, "config": dict(config or {}), "state": told}
@@ -144,7 +144,7 @@ def _write(function: str, path: FilePath, model: nn.Module, about: dict[str, Any
         )
     try:
         text = json.dumps({"version": VERSION, **about, "arrays": list(mine)})
-        parse_json(text)  # a file must be readable again: 1 and "1" are two keys in Python, and one in JSON
+        parse_json(text)  # the file must be readable again: 1 and "1" are two keys in Python, but one in JSON
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{function}: expected a config that JSON can hold, found one that it cannot ({error})") from error
@@ -155,10 +155,10 @@ def _write(function: str, path: FilePath, model: nn.Module, about: dict[str, Any
 
 
 def load_model(path: FilePath) -> tuple[nn.Module, dict[str, Any]]:
-    """(model, config) as they were saved; of a checkpoint too. The weights are copies.
+    """Load (model, config) from a saved model or a checkpoint. The weights are copies.
 
-    CheckpointError: there is no such file or it cannot be read, it is damaged, it is not minidl's or of another
-    version, its layers are not minidl's own, or its arrays do not fit them.
+    CheckpointError: the file is missing, unreadable, damaged, not minidl's or of another version, its layers are not
+    minidl's own, or its arrays do not fit them.
 
     >>> model = nn.Sequential(nn.Dense(3, 2), nn.ReLU())
     >>> checkpoint.save_model("model.safetensors", model, {})
@@ -175,7 +175,7 @@ def load_model(path: FilePath) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_checkpoint(path: FilePath) -> Checkpoint:
-    """A checkpoint or a model, all of it verified. CheckpointError: as `load_model`."""
+    """Load and verify a checkpoint or a model. CheckpointError: as for `load_model`."""
     with reading(path) as file:
         about, specs_of_model, of_state = _about(file)
         if about["layers"] is not None:
@@ -199,7 +199,7 @@ def _described(path: FilePath, layers: Any) -> Any:
 
 
 def _about(file: SafetensorsFile) -> tuple[dict[str, Any], dict[str, Spec], list[str]]:
-    """What the file says of itself, its model's arrays in definition order, and the names of the state's arrays."""
+    """The file's own metadata, its model's arrays in definition order, and the names of the state's arrays."""
     path = file.path
     if _KEY not in file.metadata:
         raise CheckpointError(
@@ -215,7 +215,7 @@ def _about(file: SafetensorsFile) -> tuple[dict[str, Any], dict[str, Spec], list
         raise CheckpointError(f"{path}: expected version 1 or {VERSION} of the format, found {version!r:.40}")
     if not isinstance(config, dict) or not (isinstance(layers, list) or (layers is None and version > 1)):
         raise CheckpointError(f"{path}: expected a list of layers and a config, found something else")
-    if version == 1:  # `layers` are those of a Sequential, and there is no state
+    if version == 1:  # `layers` is that of a Sequential, and there is no state
         children = {str(i): layer for i, layer in enumerate(layers or ())}
         return {"config": config, "layers": ["Sequential", {}, children]}, file.arrays, []
     of_state = [name for name in file.arrays if name.startswith(PREFIX)]

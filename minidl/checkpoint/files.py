@@ -1,6 +1,6 @@
-"""Safetensors: read with every number checked, and written whole or not at all.
+"""Safetensors files: every number is checked on reading, and writing is atomic.
 
-A safetensors file is the length of a header as 8 bytes, the header, which is JSON, and the arrays one after another:
+A safetensors file is the length of the header in 8 bytes, the header as JSON, and the arrays one after another:
 
     {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}
 """
@@ -20,7 +20,7 @@ import numpy as np
 from minidl.shared.files import FilePath, open_file, write_file
 from minidl.tensor import Array
 
-MAX_HEADER = 1 << 24  # bytes; a layer takes some 200
+MAX_HEADER = 1 << 24  # bytes; a layer takes about 200
 MAX_AXES = 32
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
@@ -32,16 +32,16 @@ Spec = tuple[tuple[int, ...], str]  # shape and dtype
 
 
 class CheckpointError(RuntimeError):
-    """A file that is not the checkpoint it should be: the message names it, what was found and what was expected."""
+    """A file is not the expected checkpoint; the message names the file, what was found and what was expected."""
 
 
 # ------------------------------------------------------------------------------------------ reading
 
 
 class SafetensorsFile:
-    """An open file whose header holds: `metadata`, and the `arrays`' names with shapes and dtypes; `read` has the rest.
+    """An open file with a valid header: `metadata`, and the `arrays`' names, shapes and dtypes. `read` loads the rest.
 
-    Each array lies where the header says, one after another to the end of the file, as many bytes as its shape takes.
+    The arrays fill the file to its end without gaps, each with exactly the bytes its shape takes.
     """
 
     def __init__(self, path: FilePath, file: IO[bytes], size: int) -> None:
@@ -83,13 +83,13 @@ class SafetensorsFile:
             found = f"{name!r:.80} of {shortened(dtype)}"
             raise CheckpointError(f"{self.path}: expected arrays of {', '.join(DTYPES)}, found {found}")
         if _are_sizes(shape, MAX_AXES) and _are_sizes(offsets, 2) and len(offsets) == 2:
-            vast = math.prod(n or 1 for n in shape) * SIZES[dtype] >= 1 << 63  # for NumPy, even if one axis is empty
+            vast = math.prod(n or 1 for n in shape) * SIZES[dtype] >= 1 << 63  # even if one axis is empty
             if not vast and offsets[1] - offsets[0] == math.prod(shape) * SIZES[dtype]:
                 return name, offsets[0], offsets[1], (tuple(shape), DTYPES[dtype])
         raise self._damaged(f"{name!r:.80}: {shortened(entry)}")
 
     def read(self) -> dict[str, Array]:
-        """The arrays, writable, each in memory of its own. CheckpointError: the file is not what it was when opened."""
+        """Read the arrays, writable, each in its own memory. CheckpointError: the file changed since it was opened."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -102,7 +102,7 @@ class SafetensorsFile:
         except SafetensorError as error:
             raise self._damaged(f"a damaged one ({error})") from error
         for name, values in arrays.items():
-            if values.dtype == bool and values.size and values.view(np.uint8).max() > 1:  # NumPy would believe it
+            if values.dtype == bool and values.size and values.view(np.uint8).max() > 1:  # NumPy would not check
                 raise self._damaged(f"{name!r:.80} of booleans that are neither 0 nor 1")
         return arrays
 
@@ -112,7 +112,7 @@ class SafetensorsFile:
 
 @contextlib.contextmanager
 def reading(path: FilePath) -> Iterator[SafetensorsFile]:
-    """A file opened and its header verified. CheckpointError: it is not one, it is damaged, or it cannot be read."""
+    """Open a file and verify its header. CheckpointError: not a safetensors file, damaged, or unreadable."""
     try:
         with open_file(path) as file:
             yield SafetensorsFile(path, file, os.fstat(file.fileno()).st_size)
@@ -123,19 +123,19 @@ def reading(path: FilePath) -> Iterator[SafetensorsFile]:
 
 
 def _are_sizes(numbers: Any, most: int) -> bool:
-    """A list of at most so many ints from 0 to 2⁶³ − 1."""
+    """True for a list of at most `most` ints from 0 to 2⁶³ − 1."""
     return (
         isinstance(numbers, list) and len(numbers) <= most and all(type(n) is int and 0 <= n < 1 << 63 for n in numbers)
     )
 
 
 def shortened(value: Any) -> str:
-    """A value from a file for a message: `repr` cut short, in depth too, where `repr` itself could run out of stack."""
+    """The `repr` of a value for a message, limited in length, and in depth so as not to overflow the stack."""
     return f"{reprlib.repr(value):.120}"
 
 
 def parse_json(text: str, strict: bool = False) -> Any:
-    """JSON. ValueError: it is not, it names a key twice, it is nested too deeply, or, if `strict`, it has NaN."""
+    """Parse JSON. ValueError: invalid, a duplicate key, nested too deeply, or, if `strict`, NaN or infinity."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(made := dict(pairs)) != len(pairs):
@@ -154,7 +154,7 @@ def parse_json(text: str, strict: bool = False) -> Any:
 
 
 def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
-    """What is missing, what is too much, and what has another shape or dtype; "" if nothing."""
+    """Describe what is missing, unexpected, or of another shape or dtype; "" if nothing."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     other = [
@@ -167,7 +167,7 @@ def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> str:
 
 
 def listed(names: list[str], most: int = 8) -> str:
-    """The first of these names, and how many more there are."""
+    """The first of these names, and the number of the others."""
     told = ", ".join(f"{name:.120}" for name in names[:most])
     return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
@@ -181,9 +181,9 @@ def specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
 
 
 def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays and metadata, whole or not at all (see `write_file`). ValueError: a header over MAX_HEADER bytes.
+    """Write arrays and metadata atomically (see `write_file`). ValueError: a header over MAX_HEADER bytes.
 
-    TypeError: a dtype that safetensors does not have.
+    TypeError: a dtype that safetensors does not support.
     """
     from safetensors.numpy import save
 
@@ -193,7 +193,7 @@ def write_safetensors(path: FilePath, arrays: Mapping[str, Array], metadata: Map
             raise TypeError(
                 f"write_safetensors: expected {name} in one of {', '.join(DTYPES.values())}, found {values.dtype}"
             )
-        # safetensors writes memory as it lies: an array in Fortran order would come back transposed and scrambled.
+        # The format is C-ordered: raw memory of an array in Fortran order would come back scrambled.
         native[name] = np.asarray(values, order="C")
     data = save(native, dict(metadata))
     if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:

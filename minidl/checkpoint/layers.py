@@ -1,8 +1,8 @@
-"""Models as JSON and back: each layer is its class's name and the arguments of its constructor, read from attributes.
+"""Models as JSON and back: each layer is its class name and its constructor arguments, read from its attributes.
 
     ["Sequential", {}, {"0": ["Dense", {"in_features": 4, "out_features": 2, …}], "1": ["ReLU", {}], "2": "1"}]
 
-A module that is in the model twice is described once, and named by its path after that.
+A module that occurs twice is described once; later occurrences refer to it by path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minidl.checkpoint.files import CheckpointError, Spec, differences, listed, 
 from minidl.shared.files import FilePath
 from minidl.tensor import FLOATS
 
-MAX_DEPTH = 64  # of modules in modules
+MAX_DEPTH = 64  # of nested modules
 
 _CONTAINERS: dict[str, type[nn.Module]] = {
     kind.__name__: kind for kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Residual)
@@ -37,7 +37,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
 
 
 def describe(model: nn.Module) -> list[Any]:
-    """The model as JSON. TypeError: `build` could not make the same of it, as a class or an array is the user's own."""
+    """Describe the model as JSON. TypeError: `build` could not restore it, as a class or an array is the user's own."""
     node = _node(model, "", {}, 0)
     try:
         wrong = _lost(model, _assembled(node, _Allowance(math.inf)))
@@ -49,7 +49,7 @@ def describe(model: nn.Module) -> list[Any]:
 
 
 def _lost(model: nn.Module, rebuilt: nn.Module) -> str:
-    """What of the model is otherwise in one that was built from its description; "" if nothing."""
+    """What differs between the model and one rebuilt from its description; "" if nothing."""
     if wrong := differences(specs(model.state_dict()), specs(rebuilt.state_dict())):
         return wrong
     for (name, mine), theirs in itertools.zip_longest(model.named_modules(), rebuilt.modules(), fillvalue=("", None)):
@@ -59,7 +59,7 @@ def _lost(model: nn.Module, rebuilt: nn.Module) -> str:
 
 
 def _ties(model: nn.Module, rebuilt: nn.Module) -> str:
-    """What shares its memory in the model and not in its copy."""
+    """What shares memory in the model but not in its copy."""
 
     def first_names(module: nn.Module) -> dict[str, str]:
         first: dict[int, str] = {}
@@ -94,7 +94,7 @@ def _node(module: nn.Module, path: str, known: dict[int, str], depth: int) -> li
 
 
 def _held(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules in a container under their names. TypeError: something else that can be called."""
+    """The modules in a container, by name. TypeError: another callable in it."""
     held = module._named() if isinstance(module, nn.ModuleList) else vars(module)
     for name, child in held.items():
         if isinstance(child, nn.Module):
@@ -110,7 +110,7 @@ _ACTIVATIONS = {ops.relu: "relu", ops.gelu: "gelu"}
 
 
 def _read(module: Any) -> dict[str, Any]:
-    """The constructor's arguments, as the attributes have them. TypeError: one that is not JSON."""
+    """The constructor's arguments, read from the attributes. TypeError: one is not JSON-serializable."""
     kind = type(module)
     special = _SPECIAL.get(kind, lambda module: {})(module)
     arguments: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _read(module: Any) -> dict[str, Any]:
 
 @functools.cache
 def _parameters(layer: str) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters by their names, without the generator. Annotations are text."""
+    """The constructor's parameters by name, without the generator. Annotations are strings."""
     found = dict(inspect.signature(_LAYERS[layer]).parameters)
     if layer == "RNN":  # (*args, nonlinearity, **options)
         found = {**inspect.signature(nn.GRU).parameters, "nonlinearity": found["nonlinearity"]}
@@ -170,11 +170,11 @@ _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
 # --------------------------------------------------------------------------------------- building
 
 
-_FREE = 1 << 16  # numbers that may be allocated whatever the file's size, so that small mistakes are told precisely
+_FREE = 1 << 16  # numbers that may be allocated whatever the file's size, so that small mistakes get precise messages
 
 
 class _Allowance:
-    """In place of a generator: every weight is 0, but there are no more of them in all than the file has bytes for."""
+    """A stand-in for a generator: draws zeros, in total no more than the file has bytes for."""
 
     def __init__(self, elements: float) -> None:
         self.left = elements
@@ -189,9 +189,9 @@ class _Allowance:
 
 
 def build(path: FilePath, layers: Any, arrays: Mapping[str, Spec]) -> nn.Module:
-    """The model of this description, zeros for weights, whose arrays have exactly these names, shapes and dtypes.
+    """Build the model described, with zero weights and exactly these array names, shapes and dtypes.
 
-    CheckpointError: they have not, or it is no description. Nothing is allocated that the arrays would not fill.
+    CheckpointError: the arrays differ, or the description is invalid. Allocates no more than the arrays fill.
     """
     size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays.values())
     try:
@@ -204,7 +204,7 @@ def build(path: FilePath, layers: Any, arrays: Mapping[str, Spec]) -> nn.Module:
 
 
 class _Refused(ValueError):
-    """What is wrong with a description."""
+    """An invalid description of a model."""
 
 
 def _assembled(layers: Any, allowance: Any) -> nn.Module:
@@ -235,7 +235,7 @@ def _made(node: Any, path: str, known: dict[str, nn.Module], allowance: Any, dep
             module = _layer(_LAYERS[name], arguments, allowance)
     except _Refused:
         raise
-    except Exception as error:  # whatever a constructor makes of such arguments
+    except Exception as error:  # constructors may raise anything for such arguments
         raise _Refused(f"{shortened(node)} ({type(error).__name__}: {error!s:.120})") from error
     known[path] = module
     return module
@@ -276,7 +276,7 @@ def _layer(kind: type[nn.Module], arguments: dict[str, Any], allowance: Any) -> 
 
 
 def _tuple(value: Any) -> Any:
-    """Lists are tuples in Python. TypeError: other things than numbers and text, and numbers beyond 32 bits."""
+    """Turn lists into tuples. TypeError: anything but numbers and strings, or numbers beyond 32 bits."""
     if isinstance(value, dict) or (isinstance(value, int) and abs(value) >= 1 << 31):
         raise TypeError(f"an argument is {shortened(value)}")
     return tuple(map(_tuple, value)) if isinstance(value, list) else value

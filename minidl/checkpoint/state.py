@@ -1,10 +1,10 @@
-"""The state of a run as JSON and arrays, and back: nested dicts, lists and tuples come back as they were.
+"""The state of a run as JSON and arrays, and back: nested dicts, lists and tuples are restored exactly.
 
-JSON has no tuples, no keys that are numbers, and no arrays. They become objects with one key that begins with "$":
+JSON has no tuples, integer keys or arrays. They become objects with a single key that begins with "$":
 
     {"$tuple": [0.9, 0.999]}   {"$dict": [[0, …], [1, …]]}   {"$int": "-0x1f…"}   {"$array": 7}   {"$scalar": 8}
 
-A number n of an array is its name in the file: "$state:n". NaN and infinity are written as Python's `json` does.
+Array number n is named "$state:n" in the file. NaN and infinity are written as Python's `json` does.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MAX_DEPTH = 64
 
 
 def encode(state: Any) -> tuple[Any, dict[str, Array]]:
-    """(JSON, arrays by their names in the file).
+    """Encode a state as (JSON, arrays by their names in the file).
 
-    TypeError: something that is neither a dict, list or tuple, nor a number, text or None, nor an array; or a key
-    that is neither text nor an int. ValueError: nested deeper than 64.
+    TypeError: a value that is not a dict, list, tuple, number, string, None or array, or a key that is neither a string
+    nor an int. ValueError: nested deeper than 64.
     """
     arrays: dict[str, Array] = {}
 
@@ -41,7 +41,7 @@ def encode(state: Any) -> tuple[Any, dict[str, Array]]:
             raise ValueError(f"save_checkpoint: expected a state at most {MAX_DEPTH} deep, found more at {where[:80]}…")
         if value is None or isinstance(value, bool | str | float):
             return value
-        if isinstance(value, int):  # beyond 64 bits no other reader of JSON has them
+        if isinstance(value, int):  # other JSON readers do not support more than 64 bits
             return int(value) if -(1 << 63) <= value < 1 << 64 else {"$int": hex(value)}
         if isinstance(value, np.generic):
             return array("$scalar", value, where)
@@ -65,7 +65,7 @@ def encode(state: Any) -> tuple[Any, dict[str, Array]]:
 
 
 def decode(told: Any, arrays: dict[str, Array]) -> Any:
-    """The state, with the arrays of these names put back. ValueError: it is not what `encode` writes of them."""
+    """Decode a state, with these arrays put back. ValueError: not what `encode` writes."""
     left = dict(arrays)
 
     def array(number: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Data as arrays: reading, downloading, dividing, batching and augmenting it."""
+"""Data as arrays: reading, downloading, splitting, batching and augmenting."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "augment":  # imported when it is first asked for: few programs do
+    if name == "augment":  # imported on first use: few programs need it
         import importlib
 
         return importlib.import_module("minidl.data.augment")

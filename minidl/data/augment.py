@@ -1,16 +1,16 @@
-"""Augmentation: images changed at random in ways that leave their labels true.
+"""Augmentation: random changes to images that keep their labels valid.
 
-    augment.Rotate(15)(images, generator)                      # one alone
+    augment.Rotate(15)(images, generator)                      # a single one
     augment.Compose([augment.Affine(degrees=10, pixels=2), augment.Elastic()])
     data.Loader(train, shuffle=True, augment=[augment.Affine(degrees=10, pixels=2), augment.Mixup(10)])
 
-Each takes images (N, C, H, W), float32 in [0, 1], and returns new ones; `fill` is a value in that scale (a `Loader`
-standardises afterwards). Every image gets random numbers of its own, from the generator given, else from minidl's
-(`minidl.manual_seed`). NumPy draws them, in float64, so a seed gives the same bits on any number of threads.
-A function `f(images, generator)` of your own will do where these do.
+Each takes images (N, C, H, W), float32 in [0, 1], and returns new ones; `fill` is on that scale (a `Loader`
+standardises afterwards). Every image gets its own random numbers, from the generator given or else minidl's
+(`minidl.manual_seed`). NumPy draws them in float64, so a seed gives the same bits on any number of threads.
+Any function `f(images, generator)` can be used in their place.
 
-TypeError: images that are not float32, no generator, options that are no numbers. ValueError: images without four
-axes, options out of range.
+TypeError: images that are not float32, not a generator, non-numeric options. ValueError: images without four axes,
+options out of range.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Transformation = Callable[[Array, np.random.Generator], Array]
 
 
 class Augmentation:
-    """What they share: a call checks its arguments; options are attributes, which `repr` shows."""
+    """The base class: a call checks its arguments; options are attributes, which `repr` shows."""
 
     def __call__(self, images: Array, generator: np.random.Generator | None = None) -> Array:
         name = type(self).__name__
@@ -68,7 +68,7 @@ class Augmentation:
 
 
 class Compose(Augmentation):
-    """One after the other, in this order, from one generator. TypeError: one that cannot be called, or `Mixup`."""
+    """Apply augmentations in order, with one generator. TypeError: one that is not callable, or `Mixup`."""
 
     def __init__(self, transformations: Iterable[Transformation | Augmentation]) -> None:
         self.transformations = list(transformations)
@@ -110,9 +110,9 @@ class Affine(Augmentation):
     pixels    of the shift t, from −pixels to pixels; a number or (vertical, horizontal)
     zoom      z from 1 − zoom to 1 + zoom, 0 ≤ zoom < 1
     shear     degrees φ of S, from −shear to shear (0 to below 90): x ← x + y·tan φ
-    fill      what is outside of the image; between the border and it, it is interpolated too
+    fill      the value outside the image; interpolation at the border uses it too
 
-    All uniform. Five numbers an image are drawn, whatever the options: `Rotate(15)` is `Affine(degrees=15)`.
+    All uniform. Five numbers per image are drawn whatever the options: `Rotate(15)` is `Affine(degrees=15)`.
     """
 
     degrees: float = 0
@@ -147,7 +147,7 @@ class Affine(Augmentation):
 
 
 def affine_maps(size: tuple[int, ...], angle: Array, shift: Array, zoom: Array, slope: Array) -> Array:
-    """For each image (a, b, r, d, e, s), the inverse of `Affine`: place (i, j) comes from (ai + bj + r, di + ej + s).
+    """(a, b, r, d, e, s) per image, the inverse of `Affine`: pixel (i, j) is read at (ai + bj + r, di + ej + s).
 
     size (H, W); angle (N,) in radians, shift (N, 2) in pixels, zoom (N,), slope (N,) = tan φ: float64.
     With y downward R is ((cos, −sin), (sin, cos)) on (y, x), S is ((1, 0), (tan φ, 1)), so S⁻¹·Rᵀ/z is the inverse.
@@ -167,14 +167,14 @@ class Rotate(Affine):
 
 
 class Shift(Affine):
-    """Shift by −pixels to pixels, fractions too; a number or (vertical, horizontal). See `Affine`."""
+    """Shift by −pixels to pixels, fractions included; a number or (vertical, horizontal). See `Affine`."""
 
     def __init__(self, pixels: float | tuple[float, float], fill: float = 0) -> None:
         self._set(pixels=pixels, fill=fill)
 
 
 class Zoom(Affine):
-    """Make larger by a factor from 1 − zoom to 1 + zoom. See `Affine`."""
+    """Enlarge by a factor from 1 − zoom to 1 + zoom. See `Affine`."""
 
     def __init__(self, zoom: float, fill: float = 0) -> None:
         self._set(zoom=zoom, fill=fill)
@@ -190,9 +190,9 @@ class Shear(Affine):
 class Elastic(Augmentation):
     """Distort as if drawn on rubber: each pixel comes from α·(G ∗ u) away. Simard et al. 2003, section 2.
 
-    alpha   α ≥ 0, in pixels: how far, before smoothing
-    sigma   of the Gaussian G, in pixels, above 0 to 1000; G is cut off at 4σ, and u is 0 outside of the image
-    fill    what is outside of the image
+    alpha   α ≥ 0, in pixels: the amplitude before smoothing
+    sigma   of the Gaussian G, in pixels, above 0 to 1000; G is cut off at 4σ, and u is 0 outside the image
+    fill    the value outside the image
 
     u is uniform in [−1, 1], one for each pixel and direction. Displacements have a standard deviation of
     about α/(6.1·σ) pixels: 1.4 for the defaults, which are those of Simard et al. for MNIST.
@@ -219,13 +219,13 @@ def _gaussian(sigma: float) -> Array:
 
 
 class Crop(Augmentation):
-    """A part of the image, from anywhere in it, after `padding` pixels of `fill` were put around.
+    """Crop at a random position, after padding the image with `padding` pixels of `fill` on every side.
 
     Krizhevsky et al. 2012, section 4.1.
 
-    size   of the part: (height, width), or one number for both; None: the size of the images
+    size   of the crop: (height, width), or one number for both; None: the size of the images
 
-    ValueError when called, if the padded image is smaller than the part.
+    ValueError, when called, if the padded image is smaller than the crop.
     """
 
     def __init__(self, size: int | tuple[int, int] | None = None, padding: int = 0, fill: float = 0) -> None:
@@ -253,7 +253,7 @@ class Crop(Augmentation):
 
 
 class Flip(Augmentation):
-    """Mirror with probability p, "horizontal" (left to right) or "vertical" (top to bottom). Not for writing."""
+    """Mirror with probability p, "horizontal" (left to right) or "vertical" (top to bottom). Not for text."""
 
     def __init__(self, axis: str = "horizontal", p: float = 0.5) -> None:
         if axis not in ("horizontal", "vertical"):
@@ -270,7 +270,7 @@ class Flip(Augmentation):
 
 
 class Noise(Augmentation):
-    """x + σ·n, n normal: one number for each value. `clip` keeps the result in [0, 1]."""
+    """x + σ·n, n standard normal, independent for each value. `clip` keeps the result in [0, 1]."""
 
     def __init__(self, sigma: float, clip: bool = True) -> None:
         self.sigma, self.clip = number("Noise", "sigma", sigma, least=0), bool(clip)
@@ -284,9 +284,9 @@ class Noise(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Fill a square of size × size pixels, whose centre is anywhere in the image. DeVries and Taylor 2017.
+    """Fill a square of size × size pixels, centred anywhere in the image. DeVries and Taylor 2017.
 
-    What reaches over the border is cut off, so that some of the image is seen whole. All channels alike.
+    Squares that extend past the border are clipped, so that some images stay mostly intact. All channels alike.
     """
 
     def __init__(self, size: int, fill: float = 0) -> None:

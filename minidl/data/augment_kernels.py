@@ -1,7 +1,7 @@
-"""The loops of augmentation: images (N, C, H, W) float32, one output image for each parallel iteration.
+"""Kernels for augmentation: images (N, C, H, W) float32, one output image per parallel iteration.
 
-All numbers that are drawn come as arguments. Places and sums are float64, so that loops compiled and interpreted
-agree to the bit.
+Random numbers are passed in as arguments. Coordinates and sums are float64, so that compiled and interpreted loops
+agree bit for bit.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from minidl.tensor import Array
 
 
 def _worth(out: Array) -> bool:
-    """Do threads pay, for some 5 ns a pixel?"""
+    """Whether threads pay off, at about 5 ns a pixel."""
     return out.size >= 1 << 15
 
 
 @kernel
 def surround(plane: Array, fill: float, out: Array) -> None:
-    """out (H + 3, W + 3) = the plane (H, W) from (1, 1) on, and `fill` around it: what `interpolate` takes."""
+    """out (H + 3, W + 3) = the plane (H, W) from (1, 1) on, and `fill` around it, as `interpolate` expects."""
     height, width = plane.shape
     out[:] = fill
     for i in range(height):
@@ -33,8 +33,8 @@ def interpolate(padded: Array, size: tuple[int, int], rows: Array, columns: Arra
     """out[j] = the value at row rows[j], column columns[j] of a plane, between its four neighbours; outside: the fill.
 
     p + (x − ⌊x⌋)·(q − p) from left p to right q, in the row above and the row below, then the same between these.
-    padded: the plane of this size (H, W) as `surround` makes it, flat. Places from one pixel outside on are moved to
-    there, NaN too, so that there is no branch, and the loop runs in vectors: places are not tested one by one.
+    padded: the plane of this size (H, W) as `surround` makes it, flat. Coordinates more than a pixel outside, and NaN,
+    are clamped to one pixel outside, so that the loop has no branch and vectorises.
     """
     across, bottom, last = np.uint32(size[1] + 3), size[0] + 1.0, size[1] + 1.0
     one, next_row = np.uint32(1), np.uint32(size[1] + 3)
@@ -99,8 +99,8 @@ def smooth_columns(source: Array, weights: Array, out: Array) -> None:
 def smooth_fields(weights: Array, fields: Array) -> None:
     """fields[p, i, j] = Σₖₗ weights[k + R]·weights[l + R]·u[p, i + k, j + l], |k|, |l| ≤ R; 0 outside.
 
-    u = 2·fields − 1 before, from draws in [0, 1). fields (P, H, W), weights (2R + 1): float64. Several planes lie side
-    by side, upright and then on their sides: sums over rows alone, in vectors as long as all their columns.
+    u = 2·fields − 1 on entry, from draws in [0, 1). fields (P, H, W), weights (2R + 1): float64. Several planes lie
+    side by side, then transposed, so that all sums run over rows, in vectors as long as all their columns.
     """
     planes, height, width = fields.shape
     several = max(1, 256 // max(1, width))
@@ -128,7 +128,7 @@ def smooth_fields(weights: Array, fields: Array) -> None:
 
 @kernel(parallel=lambda images, draws, sigma, low, high, out: _worth(out))
 def add_noise(images: Array, draws: Array, sigma: float, low: float, high: float, out: Array) -> None:
-    """out[n, i] = images[n, i] + σ·draws[n, i], brought into [low, high].   (N, C·H·W), draws float64"""
+    """out[n, i] = images[n, i] + σ·draws[n, i], clipped to [low, high].   (N, C·H·W), draws float64"""
     for n in prange(out.shape[0]):
         source, drawn, target = images[n], draws[n], out[n]
         for i in range(target.size):

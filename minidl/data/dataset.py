@@ -1,4 +1,4 @@
-"""Examples and their labels, and how to divide them."""
+"""Examples with labels, and how to split them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minidl.tensor import Array
 
 
 class Dataset:
-    """Examples x (N, …) and labels y (N, …). ValueError unless there are as many of both; TypeError without axes."""
+    """Examples x (N, …) and labels y (N, …). ValueError: lengths that differ; TypeError: an array without axes."""
 
     def __init__(self, x: Array, y: Array) -> None:
         self.x, self.y = as_arrays("Dataset", (x, y))
@@ -29,7 +29,7 @@ class Dataset:
 
 
 def as_arrays(name: str, arrays: Sequence[Any]) -> list[Array]:
-    """Arrays with at least one axis each, else a TypeError that names the caller."""
+    """Convert to arrays with at least one axis each. TypeError, naming the caller, otherwise."""
     made = [np.asarray(a) for a in arrays]
     for given, a in zip(arrays, made, strict=True):
         if a.ndim == 0:
@@ -48,14 +48,14 @@ def train_test_split(
 def train_test_split(
     *arrays: Any, test_size: float = 0.2, seed: int | None = None, stratify: Array | None = None
 ) -> list[Any]:
-    """Divide at random: a Dataset into [train, test], arrays into [a_train, a_test, b_train, b_test, …].
+    """Split at random: a Dataset into [train, test], arrays into [a_train, a_test, b_train, b_test, …].
 
-    test_size   the part of the examples (a float below 1; rounded up) or the number (an int) in the test set
+    test_size   the fraction of the examples (a float below 1; rounded up) or the number (an int) in the test set
     seed        of the shuffling (None: minidl's own generator)
-    stratify    labels (N,), whose shares both sets shall have as nearly as can be
+    stratify    labels (N,), whose proportions both sets keep as closely as possible
 
-    ValueError: no examples on one side, lengths that differ. TypeError: test_size is no number. As
-    scikit-learn's, with a seed of our own.
+    As scikit-learn's, but with other random numbers. ValueError: an empty side, lengths that differ. TypeError:
+    test_size is not a number.
     """
     if len(arrays) == 1 and isinstance(arrays[0], Dataset):
         x_train, x_test, y_train, y_test = train_test_split(
@@ -86,8 +86,8 @@ def train_test_split(
 
 
 def _shares(labels: Array, count: int) -> Array:
-    """A mask of `count` examples: of each class the first ones, as many as its share, by largest remainders."""
-    beyond = np.empty(len(labels), np.int64)  # how far an example lies beyond its class's share, times N
+    """A mask of `count` examples: the first ones of each class, in proportion to its size, by largest remainders."""
+    beyond = np.empty(len(labels), np.int64)  # how far an example lies beyond its class's quota, times N
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         beyond[members] = np.arange(1, len(members) + 1) * len(labels) - len(members) * count
@@ -99,8 +99,8 @@ def _shares(labels: Array, count: int) -> Array:
 def mean_std(x: Array) -> tuple[Array, Array]:
     """(mean, standard deviation) of each channel of images (N, C, H, W), as float64 (C,).
 
-    Bytes count as 0 to 1, as a `Loader` hands them out: `Loader(train, mean=mean, std=std)` then gives
-    standardised images. Take them from the training set alone. ValueError: not four axes, or empty.
+    Bytes are scaled to [0, 1], as a `Loader` does: `Loader(train, mean=mean, std=std)` then gives
+    standardised images. Compute them on the training set only. ValueError: not four axes, or empty.
     """
     if x.ndim != 4 or x.size == 0:
         raise ValueError(f"mean_std: expected images (N, C, H, W), found shape {x.shape}")
@@ -110,7 +110,7 @@ def mean_std(x: Array) -> tuple[Array, Array]:
         channel = x[:, c]
         if x.dtype == np.uint8:  # from the counts of the 256 values: exact
             counts, values = np.zeros(256, np.int64), np.arange(256.0)
-            rows = max(1, (1 << 18) // channel[0].size)  # `bincount` makes eight bytes of each
+            rows = max(1, (1 << 18) // channel[0].size)  # `bincount` makes each value eight bytes
             for i in range(0, len(channel), rows):
                 counts += np.bincount(channel[i : i + rows].reshape(-1), minlength=256)
             mean[c] = (counts * values).sum() / counts.sum() * scale
@@ -121,13 +121,13 @@ def mean_std(x: Array) -> tuple[Array, Array]:
 
 
 def statistics(x: Array) -> dict[str, list[float]]:
-    """{"mean": […], "std": […]} of each channel, as `Loader` takes them and JSON keeps them.
+    """{"mean": […], "std": […]} of each channel, for `Loader` and for JSON.
 
-        statistics = data.statistics(train.x)                  # of the training set alone
+        statistics = data.statistics(train.x)                  # of the training set only
         data.Loader(test, **statistics)
         save_model(path, model, {"statistics": statistics})    # and data.Loader(x, **config["statistics"]) later
 
-    As `mean_std`; a channel of a single value has a std of 1, so that it comes as zeros.
+    As `mean_std`, but a constant channel has a std of 1, so that it becomes zeros.
     """
     mean, std = mean_std(x)
     return {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}

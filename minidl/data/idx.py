@@ -17,22 +17,21 @@ MAX_AXES = 32
 
 
 class IDXError(ValueError):
-    """A file that is not the IDX file it should be: the message names it, what was found and what was expected."""
+    """A file is not the expected IDX file; the message names the file, what was found and what was expected."""
 
 
 def read_idx(path: FilePath, max_bytes: int = MAX_BYTES) -> Array:
-    """The array in an IDX file, gzipped or not: in native byte order, C order, writable.
+    """Read the array in an IDX file, gzipped or not: in native byte order, C order, writable.
 
-    At most the size that the header announces is ever unpacked. IDXError: truncated, trailing bytes, another
-    format, a damaged gzip stream, or more than `max_bytes` announced. OSError: it cannot be read, or is no file but a
-    directory, pipe, socket or device.
+    Never unpacks more than the header announces. IDXError: truncated, trailing bytes, another format, a damaged gzip
+    stream, or more than `max_bytes` announced. OSError: unreadable, or a directory, pipe, socket or device.
     """
     with open_file(path) as file:
         return as_array(*read_raw(file, os.fspath(path), max_bytes))
 
 
 def as_array(header: bytes, values: bytearray) -> Array:
-    """The array in what `read_raw` gave, in the same memory: bytes are swapped in place."""
+    """The array in the result of `read_raw`, sharing its memory: bytes are swapped in place."""
     array: Array = np.ndarray(_shape(header), _TYPES[header[2]], values)
     return array if array.dtype.isnative else array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
 
@@ -42,7 +41,7 @@ def _shape(header: bytes) -> tuple[int, ...]:
 
 
 def read_raw(file: IO[bytes], path: str, max_bytes: int = MAX_BYTES) -> tuple[bytes, bytearray]:
-    """(header, data) of an open file, unpacked, and checked as `read_idx` says. `path` is for its messages."""
+    """(header, data) of an open file, unpacked, and checked as in `read_idx`. `path` is for error messages."""
     import gzip
     import zlib
 
@@ -65,9 +64,9 @@ def _read(stream: IO[bytes], path: str, max_bytes: int) -> tuple[bytes, bytearra
     shape = _shape(header)
     itemsize = np.dtype(_TYPES[header[2]]).itemsize
     size = math.prod(shape) * itemsize
-    if math.prod(n or 1 for n in shape) * itemsize > max_bytes:  # NumPy refuses vast axes beside an empty one too
+    if math.prod(n or 1 for n in shape) * itemsize > max_bytes:  # NumPy also refuses huge axes beside an empty one
         raise IDXError(f"{path}: expected at most {max_bytes:,} bytes, found a header of shape {shape}: {size:,} bytes")
-    values = bytearray()  # grows as data comes: a header alone can announce anything
+    values = bytearray()  # grows as data arrives: a header can announce any size
     while missing := size - len(values):
         chunk = stream.read(min(missing, 1 << 20))
         if not chunk:
@@ -86,9 +85,9 @@ def _exactly(stream: IO[bytes], count: int, path: str, what: str) -> bytes:
 
 
 def write_idx(path: FilePath, array: Array) -> None:
-    """Write an array as an IDX file, gzipped if the name ends in ".gz"; whole or not at all.
+    """Write an array as an IDX file, gzipped if the name ends in ".gz"; atomically.
 
-    TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 32, or one over 2³² − 1.
+    TypeError: a dtype that IDX has no code for. ValueError: no axes, more than 32, or one longer than 2³² − 1.
     """
     codes = {np.dtype(t).newbyteorder("="): code for code, t in _TYPES.items()}
     array = np.asarray(array)

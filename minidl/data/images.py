@@ -1,4 +1,4 @@
-"""Images from files as a model takes them (pictures through Pillow, arrays from .npy and IDX), and to files."""
+"""Reading images as a model takes them (pictures through Pillow, arrays from .npy and IDX), and writing them."""
 
 import contextlib
 import math
@@ -15,15 +15,15 @@ from minidl.tensor import Array
 
 
 class PictureError(ValueError):
-    """A file that no image for the model can be had from; the message names it."""
+    """A file cannot be turned into an image for the model; the message names it."""
 
 
 def read_images(path: FilePath, shape: tuple[int, ...], note: Callable[[str], None]) -> Array:
-    """(N, C, H, W) images of the model's `shape` (C, H, W): uint8, or float32 in [0, 1].
+    """Read images (N, C, H, W) of the model's `shape` (C, H, W): uint8, or float32 in [0, 1].
 
-    What the file is, its first bytes tell. Arrays are data: they are taken as they are and must be of the model's
-    size. Pictures are made to fit, and `note` is told how: grey, light on dark as the data sets are (inverted where
-    the border is bright), resized with their proportions kept. PictureError: unreadable, or of another size or kind.
+    The format is recognised by the first bytes. Arrays are used as they are and must fit the model. Pictures are
+    made to fit, reporting each change through `note`: converted to grey, inverted if the border is bright (the data
+    sets are light on dark), resized keeping the aspect ratio. PictureError: unreadable, or of another size or kind.
     """
     try:
         with open_file(path) as file:
@@ -90,14 +90,14 @@ def _picture(path: FilePath, shape: tuple[int, ...], note: Callable[[str], None]
 
 
 def _grey(picture: Any) -> Any:
-    """In 8-bit grey; what is transparent is white, as on paper."""
+    """Convert to 8-bit grey, with transparency as white."""
     from PIL import Image
 
     if picture.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would clip
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("expected a picture of finite values, found NaN or infinity")
-        # What is white the file does not say: of floats 1, else what 8, 16 or 32 bits can hold; floats may overshoot.
+        # Files do not give the white level: 1 for floats (which may overshoot), else the most 8, 16 or 32 bits hold.
         whites, slack = ((1, 255, 65535, 2**31 - 1), 2) if picture.mode == "F" else ((255, 65535, 2**31 - 1), 1)
         white = next((white for white in whites if values.max() <= slack * white), values.max())
         return Image.fromarray(np.uint8(np.clip(values * (255 / white), 0, 255) + 0.5))
@@ -113,9 +113,9 @@ def _grey(picture: Any) -> Any:
 def save_grid(path: FilePath, images: Array, columns: int = 16, gap: int = 2) -> None:
     """Write grey images side by side, `columns` in a row, `gap` pixels apart, as a PNG.
 
-    images   (N, H, W) or (N, 1, H, W): uint8, or floats of which 0 is black and 1 white (beyond, they are clipped)
+    images   (N, H, W) or (N, 1, H, W): uint8, or floats from 0 (black) to 1 (white), clipped to that range
 
-    ValueError: other shapes, or no image. TypeError: other types.
+    ValueError: other shapes, or no images. TypeError: other dtypes.
     """
     x = images[:, 0] if images.ndim == 4 and images.shape[1] == 1 else images
     if x.ndim != 3 or 0 in x.shape or columns < 1:
@@ -135,8 +135,8 @@ def save_grid(path: FilePath, images: Array, columns: int = 16, gap: int = 2) ->
 
 
 def png(image: Array) -> bytes:
-    """A grey image (H, W), uint8, as a PNG file (ISO 15948)."""
-    lines = np.pad(image, ((0, 0), (1, 0)))  # each line begins with the number of its filter, 0 for none
+    """Encode a grey image (H, W), uint8, as PNG (ISO 15948)."""
+    lines = np.pad(image, ((0, 0), (1, 0)))  # each line begins with its filter type, 0 for none
     header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 0, 0, 0, 0)
     file = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")):

@@ -1,4 +1,4 @@
-"""Batches: images stay bytes in memory, and each batch that is handed out is converted on the way."""
+"""Batches: images stay bytes in memory and are converted batch by batch."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def gather_images(images: Array, indices: Array, scale: Array, shift: Array, out
 
 
 class Loader:
-    """Iterates over batches of a Dataset, or of several arrays of one length (a lone array comes without a tuple).
+    """Iterates over batches of a Dataset or of arrays of one length (a single array is yielded without a tuple).
 
-    batch_size   examples in a batch; the last has what is left, or is left out if `drop_last`
-    shuffle      a new order in each iteration
-    seed         of the generator of orders and augmentation (None: minidl's own)
-    mean, std    numbers, or one a channel: images come as (x − mean) / std, bytes as (x / 255 − mean) / std
-    augment      a function of (images, generator), or a list of them, as `data.augment` has them: what is made of the
+    batch_size   examples in a batch; the last may be smaller, or is dropped if `drop_last`
+    shuffle      a new order for each iteration
+    seed         of the generator for shuffling and augmentation (None: minidl's own)
+    mean, std    numbers, or one per channel: images become (x − mean) / std, bytes (x / 255 − mean) / std
+    augment      a function of (images, generator) such as those of `data.augment`, or a list of them, applied to the
                  first array's images, in [0, 1], before mean and std. The last of a list may be a `Mixup`
 
-    Arrays of bytes with at least 2 axes are images: batches of them are float32 in [0, 1] before mean and std.
-    Other arrays come as they are; but if none is of bytes, the first may be float32 images (N, C, H, W), in [0, 1],
-    to which mean, std and augment apply. Every batch is a new array.
+    Byte arrays with at least 2 axes are images: their batches are float32 in [0, 1] before mean and std. Other arrays
+    are left unchanged; but if there are no byte arrays, the first may be float32 images (N, C, H, W) in [0, 1], to
+    which mean, std and augment apply. Every batch is a new array.
 
-    Random numbers are drawn for one order in each iteration, then for batch after batch, when it is made: with the same
-    order and state of the generator the same batches follow.
+    Each iteration draws its order first, then the random numbers of each batch as it is made: the same order and
+    generator state give the same batches.
 
     TypeError, ValueError: options out of range, arrays of different lengths, mean, std or augment without images.
 
@@ -83,7 +83,7 @@ class Loader:
         self.generator = np.random.default_rng(seed) if seed is not None else None
         if self.generator is not None:
             locks.renewed(self.generator.bit_generator.lock)
-        # Images in the one form that the kernel takes: C order, writable.
+        # The kernel takes images only in C order and writable.
         self.arrays = [np.require(a, requirements=("C", "A", "W")) if _are_images(a) else a for a in self.arrays]
         first, given = self.arrays[0], bool(np.any(np.not_equal(mean, 0)) or np.any(np.not_equal(std, 1)))
         as_bytes = any(map(_are_images, self.arrays))
@@ -95,7 +95,7 @@ class Loader:
             )
         self.augment, self.mixup = (None, None) if augment is None else _transformations(augment, self.arrays)
         self.affine = [_affine(a, mean, std, 255) if _are_images(a) else None for a in self.arrays]
-        self.afterwards: tuple[Array, Array] | None = None  # mean and std, where they are not part of gathering
+        self.afterwards: tuple[Array, Array] | None = None  # mean and std, unless gathering applies them
         if given and (floats or self.augment is not None):
             self.afterwards = _affine(first, mean, std, 1)
         if self.affine[0] is not None and self.augment is not None:
@@ -110,12 +110,12 @@ class Loader:
         return (self.batch(order[i * self.batch_size : (i + 1) * self.batch_size]) for i in range(len(self)))
 
     def order(self) -> Array:
-        """The examples' numbers in the order of the next iteration: a new one each time if it shuffles."""
+        """The examples' indices in the order of the next iteration, a new one each time when shuffling."""
         n = len(self.arrays[0])
         return (self.generator or default_generator()).permutation(n) if self.shuffle else np.arange(n)
 
     def batch(self, indices: ArrayLike) -> Any:
-        """The examples of these numbers, as a batch. IndexError: numbers that are no integers, or of no examples."""
+        """The examples at these indices, as a batch. IndexError: indices that are not integers or out of range."""
         indices = self.places(indices)
         batch = [_take(a, affine, indices) for a, affine in zip(self.arrays, self.affine, strict=True)]
         if self.augment is not None:
@@ -128,10 +128,10 @@ class Loader:
         return tuple(batch) if len(batch) > 1 else batch[0]
 
     def places(self, indices: ArrayLike) -> Array:
-        """Numbers of examples as NumPy indexes with them (from the end if negative; or a mask), as int64 from 0 on.
+        """Convert indices as NumPy takes them (negative, or a mask) to int64 from 0 on.
 
-        In an array of its own: kernels read where it says, whatever other threads make of the caller's meanwhile.
-        IndexError: they are not that.
+        Always a copy: kernels index with it unchecked, and another thread might change the caller's array meanwhile.
+        IndexError: invalid indices.
         """
         n, found = min(map(len, self.arrays)), np.array(indices)
         if found.dtype == bool and found.shape == (n,):
@@ -150,7 +150,7 @@ class Loader:
 
     @property
     def gathers(self) -> bool:
-        """Is all that is done to a batch to gather and scale its examples, as `minidl.compile` can by itself?"""
+        """Whether a batch is only gathered and scaled, which `minidl.compile` can do by itself."""
         return self.augment is None and self.mixup is None and self.afterwards is None
 
 
@@ -159,8 +159,8 @@ def _are_images(a: Array) -> bool:
 
 
 def _transformations(augment: Any, arrays: list[Array]) -> tuple[Compose | None, Mixup | None]:
-    """What is done to the images of these arrays, and to images and labels after that."""
-    from minidl.data.augment import Compose, Mixup  # with kernels that few programs use
+    """The transformation of the images, and the one of images and labels after it."""
+    from minidl.data.augment import Compose, Mixup  # has kernels that few programs use
 
     steps = list(augment) if isinstance(augment, tuple | list) else [augment]
     mixup = steps.pop() if steps and isinstance(steps[-1], Mixup) else None
@@ -173,7 +173,7 @@ def _transformations(augment: Any, arrays: list[Array]) -> tuple[Compose | None,
 
 
 def _affine(images: Array, mean: ArrayLike, std: ArrayLike, top: float) -> tuple[Array, Array]:
-    """(scale, shift) a channel such that x·scale + shift = (x / top − mean) / std."""
+    """(scale, shift) per channel such that x·scale + shift = (x / top − mean) / std."""
     channels = images.shape[1] if images.ndim > 2 else 1
     mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     for name, values in (("mean", mean), ("std", std)):

@@ -1,4 +1,4 @@
-"""Mixup: examples mixed with others, their labels too."""
+"""Mixup: convex combinations of examples and of their labels."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from minidl.tensor import Array
 
 
 class Mixup:
-    """Mix each example with another one of its batch: λ·(x, y) + (1 − λ)·(x′, y′), λ ~ Beta(α, α).
+    """Mix each example with another of its batch: λ·(x, y) + (1 − λ)·(x′, y′), λ ~ Beta(α, α).
 
-    Zhang et al. 2018, section 1; one λ an example. Partners are a permutation of the batch.
+    Zhang et al. 2018, section 1; one λ per example. Partners are a permutation of the batch.
 
-    classes   C: labels are integers from 0 to C − 1, and become probabilities
-    alpha     α > 0; 0.1 to 0.4 mixes little, 1 all alike
+    classes   C: labels are integers from 0 to C − 1 and become probabilities
+    alpha     α > 0; 0.1 to 0.4 mixes little; at 1, λ is uniform
 
     Called with (images, labels (N,), generator), it returns (images, probabilities (N, C) float32), which
-    `ops.softmax_cross_entropy` takes. TypeError, ValueError: labels that are not such integers, one for each image.
+    `ops.softmax_cross_entropy` takes. TypeError, ValueError: labels that are not one such integer for each image.
     """
 
     def __init__(self, classes: int, alpha: float = 0.2) -> None:

@@ -1,5 +1,5 @@
-"""What augmentation asks of its options and images: each check returns what it was given, in the form that is used,
-or raises an error that names the caller."""
+"""Checks of the options and images of augmentation: each returns its value in normal form, or raises an error that
+names the caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def number(
     above: float = -_LARGEST,
     below: float = _LARGEST,
 ) -> Any:
-    """A finite int or float within these bounds."""
+    """Check for a finite int or float within these bounds."""
     if not is_number(value):
         raise TypeError(f"{name}: expected {what} as a number, found {value!r:.80}")
     plain = int(value) if is_integer(value) else float(value)
@@ -39,13 +39,13 @@ def number(
 
 def count(name: str, what: str, value: Any, least: int) -> int:
     n = numbers.count(name, what, value, least)
-    if n >= 1 << 31:  # places in images are computed in 64 bits
+    if n >= 1 << 31:  # coordinates in images are computed in 64 bits
         raise ValueError(f"{name}: expected {what} of less than 2**31, found {value}")
     return n
 
 
 def pixels(name: str, value: Any) -> Any:
-    """A number of pixels that is at least 0, or (vertical, horizontal) such numbers."""
+    """Check for a number of pixels ≥ 0, or a (vertical, horizontal) pair of them."""
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise ValueError(f"{name}: expected pixels as a number or (vertical, horizontal), found {value!r:.80}")
@@ -54,7 +54,7 @@ def pixels(name: str, value: Any) -> Any:
 
 
 def float_images(name: str, images: Any) -> Array:
-    """float32 images (N, C, H, W) in the one form that kernels take: in C order, aligned, writable."""
+    """Convert float32 images (N, C, H, W) to the form that kernels take: C order, aligned, writable."""
     if not isinstance(images, np.ndarray) or images.dtype != np.float32:
         found = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
         raise TypeError(f"{name}: expected float32 images (N, C, H, W), found {found}")

@@ -2,8 +2,8 @@
 
     train, test = load("mnist")
 
-Looks in `data_dir` or `$MINIDL_DATA` (in its folder of that name, or itself), then in minidl's cache, then asks
-the mirrors in turn. What a mirror sends is checked before it is kept, and kept whole or not at all.
+Looks in `data_dir` or `$MINIDL_DATA` (in a folder of that name, or directly), then in minidl's cache, then tries the
+mirrors in turn. A download is verified before it is cached, and cached atomically.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-TIMEOUT = 20.0  # seconds without a byte before the next mirror is asked
+TIMEOUT = 20.0  # seconds without a byte before trying the next mirror
 DEADLINE = 300.0  # seconds for one file from one mirror
-MAX_BYTES = 1 << 26  # of one file, packed or not; the largest is 47 MB
+MAX_BYTES = 1 << 26  # of one file, compressed or not; the largest is 47 MB
 
 
 class DataError(RuntimeError):
-    """A data set cannot be loaded; the message says what was found, what was expected, and what to do."""
+    """A data set cannot be loaded; the message says what was found, what was expected and what to do."""
 
 
 class DataUnavailable(DataError):
-    """It is neither on this machine nor to be had from a mirror."""
+    """The data set is neither on this machine nor available from a mirror."""
 
 
 class Source:
     """Where a data set comes from, and the checksums of its four files, in the order of `FILES`.
 
-    `sha256` are of the unpacked bytes, so any packing of them will do. Where none is published, `md5` are of
-    the .gz files, and only those can be verified.
+    `sha256` is of the uncompressed bytes, so any compression will do. Where none is published, `md5` is of the .gz
+    files, and only those can be verified.
     """
 
     def __init__(self, mirrors: tuple[str, ...], sha256: tuple[str, ...] = (), md5: tuple[str, ...] = ()) -> None:
@@ -96,10 +96,10 @@ def load(name: str, data_dir: FilePath | None = None, offline: bool = False) -> 
     """(train, test) of "mnist", "fashion_mnist", "kmnist" or "digits": .x uint8 (N, 1, H, W), .y int64 (N,).
 
     data_dir   where to look instead of `$MINIDL_DATA`
-    offline    do not ask the mirrors
+    offline    do not use the mirrors
 
-    ValueError: no such data set. DataError: a file here is not what it should be. DataUnavailable: nothing
-    here, and no mirror that could be reached sent the right bytes.
+    ValueError: no such data set. DataError: a local file fails verification. DataUnavailable: not on this
+    machine, and no reachable mirror sent the right bytes.
 
     >>> train, test = data.load("digits")
     >>> train
@@ -137,7 +137,7 @@ def _digits() -> tuple[Dataset, Dataset]:
 
 
 def _find(name: str, i: int, data_dir: FilePath | None, offline: bool) -> Array:
-    """The array of a data set's i-th file, from wherever it can be had."""
+    """The array of a data set's i-th file, from the first source that has it."""
     source, file = SOURCES[name], FILES[i]
     checksums = {"sha256": source.sha256[i]} if source.sha256 else {"md5": source.md5[i]}
     looked: list[str] = []
@@ -168,7 +168,7 @@ def _find(name: str, i: int, data_dir: FilePath | None, offline: bool) -> Array:
         try:
             packed = _download(f"{mirror}{file}.gz")
             return _keep(packed, cache, f"{file}.gz", checksums)
-        except Exception as error:  # whatever a mirror does wrong, the next may do right
+        except Exception as error:  # however a mirror fails, try the next
             failures.append(f"{mirror} ({type(error).__name__}: {error})")
     raise DataUnavailable(
         f"{name}: {file} is not in {', '.join(looked)}, and no mirror sent it: {'; '.join(failures)}; {advice}"
@@ -176,7 +176,7 @@ def _find(name: str, i: int, data_dir: FilePath | None, offline: bool) -> Array:
 
 
 def named_directories(name: str, data_dir: FilePath | None) -> list[str]:
-    """The directories that the user has named, by `data_dir` or else in `$MINIDL_DATA`."""
+    """The directories named by the user in `data_dir` or else in `$MINIDL_DATA`."""
     named = data_dir if data_dir is not None else os.environ.get("MINIDL_DATA")
     return [os.path.join(named, name), os.fspath(named)] if named else []
 

@@ -1,13 +1,13 @@
-"""How good are predictions? scikit-learn's measures under its names, and short names for nets' raw outputs.
+"""Metrics: scikit-learn's under their own names, and short names for metrics of a net's raw outputs.
 
     metrics.accuracy_score(y_true, y_pred)
     metrics.roc_auc_score(y_true, probabilities, multi_class="ovr")
     metrics.by_name("f1")(model(x), y)
 
-The first argument is what is true, the second what was predicted: arrays or Tensors, of which nothing is recorded.
-Values are scikit-learn's, without sample weights. Where it warns and gives NaN or something arbitrary, these raise
-ValueError, unless they say otherwise. Labels are integers, booleans or whole floats; the columns of scores (N, C)
-belong to the labels 0 to C − 1, or to `labels` in their order.
+The first argument is the true values, the second the predictions: arrays or Tensors; no graph is recorded. Results
+equal scikit-learn's, without sample weights. Where it warns and returns NaN or an arbitrary value, these raise
+ValueError unless stated otherwise. Labels are integers, booleans or whole floats; the columns of scores (N, C) belong
+to the labels 0 to C − 1, or to `labels` in the order given.
 """
 
 from minidl.metrics.classification import (

@@ -1,6 +1,6 @@
-"""How good are predicted classes? Shares, and what is confused with what.
+"""Metrics of predicted classes: accuracy, the confusion matrix, precision, recall and F₁.
 
-Of each class: TP, examples of it that were said to be of it; FP, said to be but not; FN, of it but not said to be.
+For each class, TP counts its examples predicted as it, FP others predicted as it, FN its examples predicted otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Scores = tuple[Any, Any, Any, Array | None]
 
 
 def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
-    """Both as labels (N,) of one length."""
+    """Convert both to labels (N,) of one length."""
     true, predicted = class_labels(y_true, "y_true"), class_labels(y_pred, "y_pred")
     one_length(y_true=true, y_pred=predicted)
     return true, predicted
@@ -26,7 +26,7 @@ def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
 
 @higher
 def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, normalize: bool = True) -> float:
-    """Σ [y_pred = y_true] / N, or without / N unless `normalize`.   Labels (N,) both
+    """Σ [y_pred = y_true] / N, without / N unless `normalize`.   Labels (N,) both
 
     >>> metrics.accuracy_score([0, 1, 2, 2], [0, 1, 1, 2])
     0.75
@@ -40,12 +40,12 @@ def accuracy_score(y_true: ArrayLike, y_pred: ArrayLike, *, normalize: bool = Tr
 def confusion_matrix(
     y_true: ArrayLike, y_pred: ArrayLike, *, labels: ArrayLike = None, normalize: str | None = None
 ) -> Array:
-    """c[i, j] = how many examples of class i were said to be of class j.   Labels (N,) both; c (C, C) int64
+    """c[i, j] = the number of examples of class i predicted as class j.   Labels (N,) both; c (C, C) int64
 
-    labels      the classes in the order wanted, else all that occur, ascending; others are left out
-    normalize   "true", "pred", "all": divided by the sum of the row, the column, all (float64; 0 where that is 0)
+    labels      the classes, in this order; others are left out. None: all that occur, ascending
+    normalize   "true", "pred", "all": divide by the sum of the row, the column, everything (float64; 0 where that is 0)
 
-    ValueError: none of `labels` in y_true, or one of them twice.
+    ValueError: none of `labels` occurs in y_true, or one is given twice.
     """
     choice(normalize, "normalize", None, "true", "pred", "all")
     true, predicted = pair(y_true, y_pred)
@@ -80,12 +80,12 @@ def precision_recall_fscore_support(
 ) -> Scores:
     """(precision TP / (TP + FP), recall TP / (TP + FN), F₁ = 2TP / (2TP + FP + FN), support TP + FN).
 
-    Labels (N,) both. Arrays (C,) over all classes that occur or over `labels`; averaged they are floats, and support
-    is None:
+    Labels (N,) both. Arrays (C,) over the classes that occur, or over `labels`; with `average`, floats, and support is
+    None:
 
-    average         "binary": those of pos_label, where there are only two labels; "macro": the mean over classes;
+    average         "binary": those of pos_label, with at most two labels; "macro": the mean over classes;
                     "weighted": the same, weighted by support; "micro": from TP, FP and FN added up over classes
-    zero_division   what 0 / 0 is: 0, 1, or NaN, which averages leave out
+    zero_division   the value of 0 / 0: 0, 1, or NaN, which averages leave out
 
     ValueError: "binary" with more than two labels, or without pos_label among them; an unknown `average`.
     """
@@ -102,7 +102,7 @@ def precision_score(
     average: str | None = "binary",
     zero_division: float = 0.0,
 ) -> Any:
-    """TP / (TP + FP): how many of those said to be of a class are. As `precision_recall_fscore_support` has it."""
+    """TP / (TP + FP): the share of predicted positives that are right. See `precision_recall_fscore_support`."""
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)[0]
 
 
@@ -116,7 +116,7 @@ def recall_score(
     average: str | None = "binary",
     zero_division: float = 0.0,
 ) -> Any:
-    """TP / (TP + FN): how many of a class are said to be of it. As `precision_recall_fscore_support` has it."""
+    """TP / (TP + FN): the share of actual positives that are found. See `precision_recall_fscore_support`."""
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)[1]
 
 
@@ -130,7 +130,7 @@ def f1_score(
     average: str | None = "binary",
     zero_division: float = 0.0,
 ) -> Any:
-    """2TP / (2TP + FP + FN), the harmonic mean of precision and recall. As `precision_recall_fscore_support` has it."""
+    """2TP / (2TP + FP + FN), the harmonic mean of precision and recall. See `precision_recall_fscore_support`."""
     return _scores(y_true, y_pred, labels, pos_label, average, zero_division)[2]
 
 
@@ -171,7 +171,7 @@ def _scores(
 
 
 def _mean(values: Array, weights: Array | None) -> float:
-    """The mean of those that are not NaN; NaN if all are."""
+    """The mean without NaN; NaN if all are."""
     there = ~np.isnan(values)
     if not there.any():
         return math.nan

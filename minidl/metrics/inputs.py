@@ -1,4 +1,4 @@
-"""What metrics ask of their inputs. Everything here runs before anything is computed."""
+"""Checks of the inputs of metrics, made before anything is computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A TypeError or ValueError raised inside gets the function's name put before. Overflow is no error."""
+    """Prefix a TypeError or ValueError raised inside with the function's name. Overflow is not an error."""
     run = quietly(function)
 
     @functools.wraps(function)
@@ -32,24 +32,24 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def higher(function: Callable[P, R]) -> Callable[P, R]:
-    """`named`, and a metric of which more is better."""
+    """`named`, for a metric where higher is better."""
     return directed(function, "max")
 
 
 def lower(function: Callable[P, R]) -> Callable[P, R]:
-    """`named`, and a metric of which less is better."""
+    """`named`, for a metric where lower is better."""
     return directed(function, "min")
 
 
 def directed(function: Callable[P, R], mode: str) -> Callable[P, R]:
-    """`named`, and with the direction that is better: "min" or "max"."""
+    """`named`, with `mode`, the better direction: "min" or "max"."""
     call: Any = named(function)
     call.mode = mode
     return call  # type: ignore[no-any-return]
 
 
 def array(x: ArrayLike, name: str) -> Array:
-    """`x` as an array of numbers or booleans, with elements."""
+    """`x` as a non-empty array of numbers or booleans."""
     found = np.asarray(values_of(x))
     if found.dtype.kind not in "biuf":
         raise TypeError(f"expected {name} as numbers, found {found.dtype} of shape {found.shape}")
@@ -71,7 +71,7 @@ def class_labels(x: ArrayLike, name: str) -> Array:
 
 
 def one_length(**arrays: Array) -> None:
-    """ValueError unless these have as many elements along their first axis."""
+    """Raise ValueError unless the first axes of these have one length."""
     if len({len(a) for a in arrays.values()}) > 1:
         told = " and ".join(f"{name} {a.shape}" for name, a in arrays.items())
         raise ValueError(f"expected as many elements in each, found {told}")
@@ -89,13 +89,13 @@ def floats(x: ArrayLike, name: str) -> Array:
 
 
 def scores(x: ArrayLike, name: str) -> Array:
-    """(N,) for two classes, of which the higher label's score it is, or (N, C)."""
+    """Scores: (N,) of the higher of two labels, or (N, C)."""
     found = floats(x, name)
     return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
 def probabilities(p: Array) -> Array:
-    """(N, C), C ≥ 2, rows that sum to 1; of (N,) the columns 1 − p and p."""
+    """Probabilities (N, C), C ≥ 2, whose rows sum to 1; (N,) becomes the columns 1 − p and p."""
     outside = (p < 0) | (p > 1)
     if outside.any():
         raise ValueError(f"expected probabilities from 0 to 1, found {p[outside][0]}")
@@ -109,7 +109,7 @@ def probabilities(p: Array) -> Array:
 
 
 def columns(y_true: Array, labels: ArrayLike, count: int) -> Array:
-    """The column of scores (N, count) that each label stands for."""
+    """The column of each label in scores (N, count)."""
     if labels is None:
         outside = (y_true < 0) | (y_true >= count)
         if outside.any():
@@ -128,7 +128,7 @@ def columns(y_true: Array, labels: ArrayLike, count: int) -> Array:
 
 
 def positives(y_true: Array, pos_label: int | None = None) -> Array:
-    """Which of two labels are pos_label; if None: 1 of 0 and 1, else the larger one."""
+    """A mask of the labels equal to pos_label; None: 1 if the labels are 0 and 1, else the larger one."""
     found = np.unique(y_true)
     if pos_label is None:
         if len(found) > 2 or (len(found) == 1 and found[0] not in (0, 1)):
@@ -145,6 +145,6 @@ def few(values: Array) -> str:
 
 
 def choice(value: Any, name: str, *known: Any) -> None:
-    """ValueError unless the value is one of these."""
+    """Raise ValueError unless the value is one of these."""
     if not any(value is k or (isinstance(k, str) and value == k) for k in known):
         raise ValueError(f"expected {name} as one of {list(known)}, found {value!r}")

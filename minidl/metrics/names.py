@@ -1,9 +1,9 @@
-"""Metrics by short names, as `fit`, `evaluate` and the command line take them: of raw outputs, over a whole set.
+"""Metrics by short names, as `fit`, `evaluate` and the command line take them: of raw outputs over a whole data set.
 
-A metric is a function (outputs, targets) → float. Of a classifier, outputs are logits (N, C) and targets the labels
-(N,) from 0 to C − 1; outputs (N,) or (N, 1) are the logit of class 1 of two, and targets (N,) or (N, 1). Of a
-regression both are values of one shape. Outputs with NaN in them give NaN. `mode`, an attribute of each, says which of
-its values are better: "min", the lower, or "max", the higher.
+A metric is a function (outputs, targets) → float. For a classifier, outputs are logits (N, C) and targets labels (N,)
+from 0 to C − 1; outputs (N,) or (N, 1) are the logit of class 1 of two, with targets (N,) or (N, 1). For regression
+both are values of one shape. NaN in the outputs gives NaN. Each metric has an attribute `mode`: "min" if lower values
+are better, "max" if higher ones are.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _TOP = r"top[1-9]\d{0,8}"
 def _of_logits(name: str, mode: str, function: Callable[[Array, Array], Any]) -> Metric:
     """The metric function(labels (N,), logits (N, C ≥ 2) in float64), with its inputs checked.
 
-    Of outputs (N, C, d₁, …) and targets (N, d₁, …) each place is one of the N.
+    In outputs (N, C, d₁, …) and targets (N, d₁, …) each position counts as one of the N.
     """
 
     def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
         logits, labels = array(outputs, "outputs"), array(targets, "targets")
         if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
             z = logits.reshape(-1).astype(np.float64)
-            logits = np.stack([np.zeros_like(z), z], axis=1)  # the same probabilities, by a softmax
+            logits = np.stack([np.zeros_like(z), z], axis=1)  # a softmax gives the same probabilities
         elif logits.ndim > 2 and labels.shape == (len(logits), *logits.shape[2:]):
             logits, labels = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1]), labels.reshape(-1)
         if logits.ndim != 2:
@@ -58,14 +58,14 @@ def _of_logits(name: str, mode: str, function: Callable[[Array, Array], Any]) ->
         columns(y, None, logits.shape[1])
         if np.isnan(logits).any():
             return math.nan
-        return float(function(y, np.clip(logits.astype(np.float64), -1e300, 1e300)))  # for ∞ − ∞ is NaN
+        return float(function(y, np.clip(logits.astype(np.float64), -1e300, 1e300)))  # ∞ − ∞ is NaN
 
     metric.__name__ = metric.__qualname__ = name
     return directed(metric, mode)
 
 
 def _of_values(name: str, mode: str, function: Callable[[ArrayLike, ArrayLike], Any]) -> Metric:
-    """The metric function(targets, outputs), both (N, the rest as one axis)."""
+    """The metric function(targets, outputs), both (N, all other axes as one)."""
 
     def metric(outputs: ArrayLike, targets: ArrayLike) -> float:
         found, wanted = (
@@ -92,7 +92,7 @@ def _softmax(logits: Array) -> Array:
 
 
 def _one_or_each(binary: Callable[[Array, Array], float], y: Array, logits: Array) -> float:
-    """A metric of scores: of class 1 where there are two classes, else the mean over classes, each against the rest."""
+    """A metric of scores: of class 1 if there are two classes, else the mean over classes, each against the rest."""
     if logits.shape[1] == 2:
         found = binary(y == 1, logits[:, 1] - logits[:, 0])
     else:
@@ -109,7 +109,7 @@ def _top(k: int) -> Metric:
 
 
 def _predicted(name: str, function: Callable[..., Any], average: str | None) -> Metric:
-    """A metric of the predicted classes. average None: of class 1 where there are two classes, else "macro"."""
+    """A metric of the predicted classes. average None: of class 1 if there are two classes, else "macro"."""
 
     def metric(y: Array, z: Array) -> Any:
         return function(y, z.argmax(axis=1), average=average or ("binary" if z.shape[1] == 2 else "macro"))
@@ -145,9 +145,9 @@ METRICS: dict[str, Metric] = {
 
 
 def by_name(name: str) -> Metric:
-    """The metric of this name: one of METRICS, or "top1", "top2", …. ValueError: there is none; it names the nearest.
+    """The metric of this name: one of METRICS, or "top1", "top2", …. ValueError, with the nearest name, if unknown.
 
-    precision, recall and f1 are those of class 1 where there are two classes, else the mean over the classes that occur
+    precision, recall and f1 are those of class 1 if there are two classes, else the mean over the classes that occur
     (their "macro" average); auc and average_precision likewise, from softmax probabilities. log_loss is not clipped.
     """
     if name in METRICS:
@@ -158,9 +158,9 @@ def by_name(name: str) -> Metric:
 
 
 def mode_of(metric: Any) -> str | None:
-    """Which values of a metric are better, "min" or "max": of METRICS, "top1", …, and functions of `minidl.metrics`.
+    """The better direction, "min" or "max", of METRICS, "top1", …, and functions of `minidl.metrics`.
 
-    Of other functions their attribute `mode`, if they have one; None: there is no telling.
+    For other functions their attribute `mode`, or None if they have none.
     """
     while isinstance(metric, functools.partial) and not hasattr(metric, "mode"):
         metric = metric.func

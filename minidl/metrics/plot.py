@@ -13,13 +13,13 @@ from minidl.tensor import ArrayLike
 
 
 def plot_confusion(matrix: ArrayLike, path: FilePath, classes: Sequence[str] | None = None) -> None:
-    """Draw a confusion matrix to a PNG: true classes down, predicted across; the colour is the share of the true class.
+    """Draw a confusion matrix as a PNG: true classes down, predicted across, coloured by the share of the true class.
 
-    matrix    (C, C) counts or shares, as `confusion_matrix` gives it; the numbers are written in for C ≤ 30
+    matrix    (C, C) counts or shares, as `confusion_matrix` gives it; numbers are shown for C ≤ 30
     classes   C names for the axes, else 0 to C − 1
 
     ImportError: the `plot` extra is not installed. ValueError: another shape, values that are negative or not finite,
-    not C names, a path with another ending than .png. OSError: the file cannot be written.
+    not C names, a path that does not end in .png. OSError: the file cannot be written.
     """
     values = array(matrix, "plot_confusion: matrix")
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -38,9 +38,9 @@ def plot_confusion(matrix: ArrayLike, path: FilePath, classes: Sequence[str] | N
     from matplotlib.colors import PowerNorm
 
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # by the root, for 1 % to be seen
+    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # a square root, so that 1 % is visible
     long = max(map(len, names)) > 3
-    step = -(-count // 60)  # names that would touch one another are left out
+    step = -(-count // 60)  # names that would overlap are left out
     shown = list(range(0, count, step))
     axes.set_xticks(shown, [names[i] for i in shown], rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(shown, [names[i] for i in shown])

@@ -1,4 +1,4 @@
-"""How good are probabilities? Metrics that ask for more than the largest."""
+"""Metrics of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _forecast(y_true: ArrayLike, y_proba: ArrayLike, labels: ArrayLike, pos_labe
 
 @lower
 def log_loss(y_true: ArrayLike, y_proba: ArrayLike, *, normalize: bool = True, labels: ArrayLike = None) -> float:
-    """−Σₙ ln p[n, yₙ] / N, or without / N unless `normalize`: the cross-entropy, in nats.
+    """−Σₙ ln p[n, yₙ] / N, without / N unless `normalize`: the cross-entropy, in nats.
 
-    Labels (N,), probabilities (N, C), or (N,) of the larger of two labels. p is kept ε away from 0 and 1, ε = 2⁻²³ if
-    float32, else 2⁻⁵². ValueError: labels that are no columns, probabilities outside of [0, 1] or not summing to 1.
+    Labels (N,), probabilities (N, C), or (N,) of the larger of two labels. p is clipped to [ε, 1 − ε], ε = 2⁻²³ for
+    float32, else 2⁻⁵². ValueError: labels without a column, probabilities outside [0, 1] or not summing to 1.
     """
     y, p = _forecast(y_true, y_proba, labels, None)
     eps = np.finfo(p.dtype).eps
@@ -42,7 +42,7 @@ def brier_score_loss(
     labels: ArrayLike = None,
     scale_by_half: bool | str = "auto",
 ) -> float:
-    """Σₙ Σ_c (p[n, c] − [yₙ = c])² / N, and half of it if `scale_by_half`; "auto": for two classes (Brier 1950).
+    """Σₙ Σ_c (p[n, c] − [yₙ = c])² / N, halved if `scale_by_half`; "auto": for two classes (Brier 1950).
 
     Labels (N,), probabilities (N, C), or (N,) of pos_label (None: the larger of two labels). For two classes "auto"
     gives the familiar mean of (p₁ − y)². Errors as in `log_loss`.
@@ -63,14 +63,14 @@ def brier(y: Array, p: Array) -> float:
 
 @lower
 def calibration_error(y_true: ArrayLike, y_proba: ArrayLike, *, n_bins: int = 15, labels: ArrayLike = None) -> float:
-    """ECE = Σₘ |Bₘ| / N · |acc(Bₘ) − conf(Bₘ)|: is a class given with 80 % right in 80 % of the cases?
+    """ECE = Σₘ |Bₘ| / N · |acc(Bₘ) − conf(Bₘ)|, the expected calibration error.
 
-    The expected calibration error of Guo et al. 2017, eq. 3 (after Naeini et al. 2015). Confidence is the largest
+    Guo et al. 2017, eq. 3 (after Naeini et al. 2015). Confidence is the largest
     probability of an example, and bin Bₘ holds those whose confidence is in ((m − 1) / M, m / M], M = `n_bins`; acc is
-    the share of them that is right, conf their mean confidence.
+    their accuracy, conf their mean confidence.
 
-    Labels (N,), probabilities (N, C), or (N,) of the larger of two labels, which mean (1 − p, p). Errors as in
-    `log_loss`; ValueError: less than one bin.
+    Labels (N,), probabilities (N, C), or (N,) of the larger of two labels, meaning (1 − p, p). Errors as in
+    `log_loss`; ValueError: fewer than one bin.
     """
     if not isinstance(n_bins, int | np.integer) or n_bins < 1:
         raise ValueError(f"expected n_bins as an int of at least 1, found {n_bins!r}")

@@ -1,4 +1,4 @@
-"""How good is an order? Metrics that ask only which score is larger."""
+"""Ranking metrics, which depend only on the order of scores."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _scored(y_true: ArrayLike, y_score: ArrayLike) -> tuple[Array, Array]:
 def top_k_accuracy_score(
     y_true: ArrayLike, y_score: ArrayLike, *, k: int = 2, normalize: bool = True, labels: ArrayLike = None
 ) -> float:
-    """The share of examples whose class is among the k of the largest scores (their number unless `normalize`).
+    """The share (the number unless `normalize`) of examples whose class is among the k largest scores.
 
-    Labels (N,), scores (N, C); or scores (N,) of two classes, where the threshold is ½ if all are from 0 to 1, else 0.
-    Of equal scores the later column comes first. With k ≥ C it is 1.
+    Labels (N,), scores (N, C); or scores (N,) of two classes, with the threshold ½ if all are in [0, 1], else 0.
+    Among equal scores the later column comes first. With k ≥ C the share is 1.
     """
     true, score = _scored(y_true, y_score)
     if not isinstance(k, int | np.integer) or k < 1:
@@ -40,7 +40,7 @@ def top_k_accuracy_score(
 
 
 def top_k_hits(column: Array, score: Array, k: int) -> Array:
-    """(N,) booleans: is the class among the k of the largest scores (N, C)?"""
+    """(N,) booleans: whether the class is among the k largest scores (N, C)."""
     first = np.argsort(score, axis=1, kind="stable")[:, ::-1][:, :k]
     return np.asarray((first == column[:, None]).any(axis=1))
 
@@ -60,10 +60,10 @@ def roc_auc_score(
 
     multi_class   "ovr": each class against the rest; "ovo": each pair of classes, both ways (Hand and Till 2001)
     average       "macro": the mean; "weighted": weighted by the number of examples of the class or pair; with "ovr"
-                  also None: each class's, NaN where it is not defined, and "micro": all columns as one
+                  also None: each class's, NaN where undefined, and "micro": all columns as one
 
-    ValueError: it is not defined, as there is only one class (with "ovr" and "macro": a class that does not occur, or
-    is everything); probabilities that do not sum to 1; multi_class "raise" where there are more than two classes.
+    ValueError: undefined, as there is only one class (with "ovr" and "macro": a class that does not occur, or is the
+    only one); probabilities that do not sum to 1; multi_class "raise" with more than two classes.
     """
     choice(average, "average", "macro", "weighted", "micro", None)
     choice(multi_class, "multi_class", "raise", "ovr", "ovo")
@@ -128,7 +128,7 @@ def _pairs(place: Array, score: Array, average: str | None) -> float:
 def average_precision_score(
     y_true: ArrayLike, y_score: ArrayLike, *, average: str | None = "macro", pos_label: int = 1
 ) -> Any:
-    """Σₙ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds, the different scores from the largest down; P precision, R recall there.
+    """Σₙ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores as thresholds, descending; P precision, R recall at each.
 
     Labels (N,); scores (N,) of the class pos_label, or (N, C), each class against the rest, averaged as in
     `roc_auc_score`. ValueError: no example of the class (with "macro": of a class).
@@ -151,7 +151,7 @@ def precision_over_recall(positive: Array, score: Array) -> float:
     """The binary average precision; NaN if nothing is positive."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of those with one score
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal scores
     hits = np.cumsum(positive[order])[last]
     if not hits[-1]:
         return math.nan

@@ -1,6 +1,6 @@
-"""How far off are predicted numbers?   y_true, y_pred (N,) or (N, K) both
+"""Regression metrics.   y_true, y_pred (N,) or (N, K) both
 
-Of K outputs each has its own value; multioutput "raw_values" gives these (K,), "uniform_average" their mean.
+Each of K outputs has its own value; multioutput "raw_values" gives these (K,), "uniform_average" their mean.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str
 
 @lower
 def root_mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
-    """√(Σ (y − ŷ)² / N), of each output"""
+    """√(Σ (y − ŷ)² / N), per output"""
     choice(multioutput, "multioutput", "uniform_average", "raw_values")
     true, predicted = _pair(y_true, y_pred)
     return _average(np.sqrt(np.square(true - predicted).mean(axis=0)), multioutput)
@@ -65,7 +65,7 @@ def median_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: 
 
 @lower
 def max_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """max |y − ŷ|, of one output.   y_true, y_pred (N,)"""
+    """max |y − ŷ|, for a single output.   y_true, y_pred (N,)"""
     true, predicted = _pair(y_true, y_pred)
     if true.shape[1] != 1:
         raise ValueError(f"expected one output, (N,) or (N, 1), found shape {true.shape}")
@@ -74,9 +74,9 @@ def max_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 @higher
 def r2_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
-    """R² = 1 − Σ (y − ŷ)² / Σ (y − ȳ)²: the share of the variance that is explained; negative if ȳ does better.
+    """R² = 1 − Σ (y − ŷ)² / Σ (y − ȳ)²: the share of variance explained; negative if ȳ does better.
 
-    Of a constant y_true it is 1 if all is right, else 0; of a single example it is NaN. multioutput may also be
+    For a constant y_true 1 if all predictions are right, else 0; for a single example NaN. multioutput may also be
     "variance_weighted".
     """
     choice(multioutput, "multioutput", "uniform_average", "raw_values", "variance_weighted")
@@ -89,7 +89,7 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "unifor
 
 @higher
 def explained_variance_score(y_true: ArrayLike, y_pred: ArrayLike, *, multioutput: str = "uniform_average") -> Any:
-    """1 − var(y − ŷ) / var(y): as `r2_score`, but a constant error costs nothing. Of a single example it is 1."""
+    """1 − var(y − ŷ) / var(y): as `r2_score`, but a constant error costs nothing. 1 for a single example."""
     choice(multioutput, "multioutput", "uniform_average", "raw_values", "variance_weighted")
     true, predicted = _pair(y_true, y_pred)
     error = true - predicted

@@ -1,4 +1,4 @@
-"""Training's last line and what surrounds it: optimizers, schedules of their rates, bounds on gradients.
+"""Optimizers, learning-rate schedules and gradient clipping.
 
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     schedule = optim.CosineAnnealingLR(optimizer, T_max=epochs)

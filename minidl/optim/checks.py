@@ -1,4 +1,4 @@
-"""What optimizers, schedules and clipping are given: each check returns the value as a plain number, or raises."""
+"""Checks of the arguments of optimizers, schedules and clipping: each returns the plain value, or raises."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from minidl.shared.names import hint
 from minidl.shared.numbers import is_number
 from minidl.tensor import Tensor
 
-Check = Callable[[str, str, Any], Any]  # (who asks, the option's name, its value) → the value
+Check = Callable[[str, str, Any], Any]  # (the caller, the option's name, its value) → the value
 
 
 def number(
     low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False, plainly: bool = False
 ) -> Check:
-    """A finite number from low to high as a float; `above`, `below`: without low, without high themselves.
+    """Check for a finite number from low to high; `above`, `below`: low, high excluded. Returns a float.
 
-    plainly   say that it is to be finite only where it is infinite
+    plainly   mention finiteness in the message only if the value is infinite
     """
     least = f" {'>' if above else '≥'} {low:g}" if low > -math.inf else ""
     most = f"{' and' * bool(least)} {'<' if below else '≤'} {high:g}" if high < math.inf else ""
@@ -40,7 +40,7 @@ def number(
 
 
 def count(least: int) -> Check:
-    """An integer ≥ `least`, as an int."""
+    """Check for an integer ≥ `least`. Returns an int."""
 
     def check(where: str, name: str, value: Any) -> int:
         try:
@@ -57,7 +57,7 @@ def count(least: int) -> Check:
 
 
 def sequence(check_one: Check) -> Check:
-    """A list, or another iterable, each of whose elements passes."""
+    """Check for a list or other iterable whose elements all pass."""
 
     def check(where: str, name: str, value: Any) -> list[Any]:
         if isinstance(value, str | Mapping) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
@@ -68,7 +68,7 @@ def sequence(check_one: Check) -> Check:
 
 
 def per_group(where: str, name: str, value: Any, groups: int) -> list[Any]:
-    """A list of one value for each group, or the one value for all of them."""
+    """A list with one value per group, from such a list or a single value for all."""
     made = list(value) if isinstance(value, list | tuple) else [value] * groups
     if len(made) != groups:
         raise ValueError(f"{where}: expected {name} for {groups} groups, found {len(made)}")
@@ -76,7 +76,7 @@ def per_group(where: str, name: str, value: Any, groups: int) -> list[Any]:
 
 
 def choice(*names: str) -> Check:
-    """One of these names."""
+    """Check for one of these names."""
 
     def check(where: str, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in names:
@@ -88,7 +88,7 @@ def choice(*names: str) -> Check:
 
 
 def pair(check_one: Check) -> Check:
-    """Two values that pass, as a tuple."""
+    """Check for two values that pass. Returns a tuple."""
     several = sequence(check_one)
 
     def check(where: str, name: str, value: Any) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ def pair(check_one: Check) -> Check:
 
 
 def tensors(where: str, given: Any, kind: str = "Tensors") -> list[Tensor]:
-    """The parameters given: Tensors, or one. TypeError for anything else. ValueError: a generator that is used up."""
+    """The parameters given, one Tensor or several. TypeError: anything else. ValueError: an exhausted generator."""
     if isinstance(given, Tensor):
         return [given]
     if hasattr(given, "parameters"):
@@ -118,7 +118,7 @@ def tensors(where: str, given: Any, kind: str = "Tensors") -> list[Tensor]:
 
 
 def flag(where: str, name: str, value: Any) -> bool:
-    """True or False."""
+    """Check for True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{where}: expected True or False for {name}, found {value!r:.100}")
     return value

@@ -1,11 +1,11 @@
-"""Gradients kept within bounds, between `loss.backward()` and `optimizer.step()`. Names and meaning are PyTorch's.
+"""Gradient clipping, between `loss.backward()` and `optimizer.step()`. Names and semantics are PyTorch's.
 
     loss.backward()
     optim.clip_grad_norm_(model.parameters(), max_norm=1.0)
     optimizer.step()
 
-Both functions may stand in a step that `minidl.compile` compiles. They put new arrays into `p.grad`, and never change
-those that are there.
+Both functions work in a step compiled by `minidl.compile`. They put new arrays into `p.grad` and never modify the
+existing ones.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def clip_grad_norm_(
     norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Any:
-    """g ← g · min(1, max_norm / (‖g‖ + 10⁻⁶)), where g is all gradients as one vector. Returns ‖g‖ as it was before.
+    """g ← g · min(1, max_norm / (‖g‖ + 10⁻⁶)), where g is all gradients as one vector. Returns ‖g‖ before clipping.
 
-    parameters           Tensors, or one; those without a gradient do not count
+    parameters           one Tensor or several; those without a gradient are skipped
     max_norm             ≥ 0, may be infinite
     norm_type            p > 0 of ‖g‖ = (Σ |gᵢ|ᵖ)^(1/p);  math.inf or "inf": max |gᵢ|
-    error_if_nonfinite   RuntimeError, before any gradient changes, where ‖g‖ is NaN or infinite. Without it a NaN norm
-                         makes all gradients NaN, and an infinite one makes them 0 (and infinite elements NaN)
+    error_if_nonfinite   RuntimeError, before any gradient changes, if ‖g‖ is NaN or infinite. Without it a NaN norm
+                         makes all gradients NaN, and an infinite one makes them 0 (infinite elements NaN)
 
-    The norm is a float64 (0 of no gradients), summed in float64 whatever the gradients' dtype, which they keep. In a
+    The norm is a float64 (0 without gradients), summed in float64 whatever the gradients' dtype, which they keep. In a
     compiled step it is an array, which the step may return.
 
-    ValueError: max_norm or norm_type out of range, or a generator that is used up. TypeError: no Tensors, or gradients
+    ValueError: max_norm or norm_type out of range, or an exhausted generator. TypeError: not Tensors, or gradients
     that are not float32 or float64.
     Pascanu et al. 2013, algorithm 1.
 
@@ -73,8 +73,8 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """g ← min(max(g, −clip_value), clip_value), element by element. NaN stays NaN.
 
-    parameters: Tensors, or one; those without a gradient are passed over. ValueError: clip_value is not ≥ 0, or a
-    generator that is used up. TypeError: no Tensors, or gradients that are not float32 or float64.
+    parameters: one Tensor or several; those without a gradient are skipped. ValueError: clip_value is not ≥ 0, or an
+    exhausted generator. TypeError: not Tensors, or gradients that are not float32 or float64.
     """
     limit = _limit("clip_grad_value_", "clip_value", clip_value)
     for t, g in _gradients("clip_grad_value_", parameters):
@@ -95,26 +95,26 @@ def _limit(name: str, option: str, value: Any) -> float:
 
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Any]]:
-    """(Tensor, its gradient) of all that have one."""
+    """(Tensor, gradient) for each that has one."""
     given = tensors(name, parameters)
     return [(t, floating(t.grad, f"{name}: gradients")) for t in given if t.grad is not None]
 
 
 def _flat(t: Tensor, g: Array) -> Any:
-    """The gradient g of t as one axis in the memory order of t, in which loops over both run fastest."""
+    """The gradient g of t flattened in the memory order of t, in which loops over both run fastest."""
     return (g.T if t.data.flags.f_contiguous else g).reshape(-1)
 
 
 def _put(t: Tensor, g: Array, flat: Array) -> None:
-    """Make `flat` (see `_flat`) the gradient of t, in the shape of the gradient g that it had."""
+    """Make `flat` (see `_flat`) the gradient of t, in the shape of its former gradient g."""
     t.grad = flat.reshape(g.shape[::-1]).T if t.data.flags.f_contiguous else flat.reshape(g.shape)
 
 
 def _norm(gradients: list[Array], p: float) -> Any:
-    """The p-norm of flat arrays, as of one."""
+    """The p-norm of flat arrays, taken as one vector."""
     if p == math.inf:
         return _largest(gradients)
-    squares_fit = p <= 2 and all(g.dtype == np.float32 for g in gradients)  # into float64
+    squares_fit = p <= 2 and all(g.dtype == np.float32 for g in gradients)  # in float64
     top = 1.0 if squares_fit else _largest(gradients)
     if not squares_fit:
         top = np.where((top > 0) & (top < math.inf), top, 1.0)
@@ -126,7 +126,7 @@ def _norm(gradients: list[Array], p: float) -> Any:
 
 
 def _largest(gradients: list[Array]) -> Any:
-    """max |g|, 0 of none."""
+    """max |g|; 0 without gradients."""
     found: Any = np.float64(0)
     for g in gradients:
         found = np.maximum(found, np.abs(g).max()) if g.size else found
@@ -134,7 +134,7 @@ def _largest(gradients: list[Array]) -> Any:
 
 
 def _sum(terms: Array) -> Any:
-    """Σ of a flat array. Of a long one, 8 sums side by side: within one, each addition waits for the one before."""
+    """Σ of a flat array; 8 interleaved sums if it is long, since within one each addition waits for the previous."""
     if terms.size < _LONG:
         return terms.sum()
     whole = terms.size // _ROWS * _ROWS
@@ -143,7 +143,7 @@ def _sum(terms: Array) -> Any:
 
 
 def _require_finite(norm: Any, p: float) -> None:
-    """RuntimeError unless it is."""
+    """Raise RuntimeError unless the norm is finite."""
     expected = f"clip_grad_norm_: expected gradients with a finite norm of order {p:g}"
     require(norm < math.inf, expected, _found, norm, error=RuntimeError)
 

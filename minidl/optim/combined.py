@@ -1,4 +1,4 @@
-"""Several schedules of one optimizer: one after another, or all at once."""
+"""Combined schedules of one optimizer: one after another, or all at once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from minidl.optim.schedules import LRScheduler
 
 
 def _any(where: str, name: str, value: Any) -> Any:
-    """The schedule that the value is for checks it."""
+    """Accept anything: the schedule that gets the value checks it."""
     return value
 
 
 class _Several(LRScheduler):
-    """What both share: the schedules, which are of one optimizer and need no metric."""
+    """The base class: schedules of one optimizer, none of which needs a metric."""
 
     options: ClassVar = {"_schedulers": sequence(_any)}
     position: ClassVar = {"_last_lr": sequence(number())}
@@ -63,7 +63,7 @@ class SequentialLR(_Several):
         warm_up = optim.LinearLR(optimizer, start_factor=0.1, total_iters=5)
         optim.SequentialLR(optimizer, [warm_up, optim.CosineAnnealingLR(optimizer, T_max=95)], milestones=[5])
 
-    ValueError: no schedules, those of another optimizer, ones that need a metric, or not one milestone fewer.
+    ValueError: no schedules, different optimizers, a schedule that needs a metric, or not one milestone fewer.
     """
 
     options: ClassVar = {**_Several.options, "_milestones": sequence(count(0))}
@@ -98,7 +98,7 @@ class SequentialLR(_Several):
         return None if last is None else last + max(0, max(self._milestones, default=0) - self.last_epoch)
 
     def extend(self, more: int) -> None:
-        """The last of the schedules ends later; the others are as they were."""
+        """Extend the last schedule; the others do not change."""
         self._schedulers[-1].extend(more)
 
     def step(self) -> None:
@@ -112,9 +112,9 @@ class SequentialLR(_Several):
 
 
 class ChainedScheduler(_Several):
-    """All schedules at once: each step is one of each, in their order, so that their factors multiply.
+    """All schedules at once: each step steps each of them in order, so that their factors multiply.
 
-    Of those that go on from the last rate (see `schedules`), that is; others undo what those before them did.
+    This holds for schedules that continue from the last rate (see `schedules`); others undo those before them.
     ValueError: as for SequentialLR.
     """
 

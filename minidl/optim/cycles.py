@@ -12,7 +12,7 @@ from minidl.optim.schedules import LRScheduler
 
 
 class CosineAnnealingLR(LRScheduler):
-    """ηₜ = eta_min + (η₀ − eta_min) · (1 + cos(πt / T_max)) / 2: down to eta_min at T_max, and up again after it.
+    """ηₜ = eta_min + (η₀ − eta_min) · (1 + cos(πt / T_max)) / 2: down to eta_min at T_max, then up again.
 
     Loshchilov and Hutter 2017, equation 5, without the restarts.
 
@@ -39,7 +39,7 @@ class CosineAnnealingLR(LRScheduler):
     def rate(self, t: int, lr: float, base: float) -> float:
         if t == 0:
             return lr
-        if (t - 1) % (2 * self.T_max) == self.T_max:  # from the lowest point, where the share below would be 0 / 0
+        if (t - 1) % (2 * self.T_max) == self.T_max:  # at the minimum, where the ratio below would be 0 / 0
             return lr + (base - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
         share = (1 + math.cos(math.pi * t / self.T_max)) / (1 + math.cos(math.pi * (t - 1) / self.T_max))
         return share * (lr - self.eta_min) + self.eta_min
@@ -71,7 +71,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * k / length)) / 2
 
     def step(self, epoch: float | None = None) -> None:
-        """Go on to the next step, or to this one, which may be a fraction: `epoch + batch / batches`."""
+        """Advance to the next step, or to `epoch`, which may be a fraction: `epoch + batch / batches`."""
         if epoch is None:
             super().step()
         else:
@@ -81,21 +81,21 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """The rate rises from max_lr / div_factor to max_lr in the first `pct_start` of all steps, then falls far below.
+    """The rate rises from max_lr / div_factor to max_lr in the first `pct_start` of the steps, then falls far below.
 
-    Made for a step after each batch; at most total_steps of them.
+    Step it after each batch, at most total_steps times.
 
-    max_lr                        the highest rate, or a list of one for each group
-    total_steps                   of the run; or else epochs and steps_per_epoch
-    anneal_strategy               "cos" or "linear": the way from one rate to the next
+    max_lr                        the highest rate, or a list with one per group
+    total_steps                   of the run; or give epochs and steps_per_epoch
+    anneal_strategy               "cos" or "linear": the interpolation between rates
     cycle_momentum                while the rate rises, momentum (SGD) or betas[0] (Adam) falls from max_momentum to
-                                  base_momentum (each a number, or one for each group), then it rises again
-    div_factor, final_div_factor  the rate begins at max_lr / div_factor, and ends at that / final_div_factor
-    three_phase                   fall as far as one rose, in as many steps, and only then to the end
+                                  base_momentum (each a number, or one per group), then rises again
+    div_factor, final_div_factor  the rate starts at max_lr / div_factor and ends at that / final_div_factor
+    three_phase                   fall back to the start in as many steps as the rise took, and only then to the end
 
-    As in PyTorch, cycle_momentum is on unless it is turned off. `minidl.compile` takes momentum and betas for
-    constants: a step of another momentum is compiled again, which takes longer than to run it. With a compiled step
-    give cycle_momentum=False. Smith and Topin 2018.
+    As in PyTorch, cycle_momentum is on by default. `minidl.compile` treats momentum and betas as constants: each new
+    momentum recompiles the step, which takes longer than running it. With a compiled step pass cycle_momentum=False.
+    Smith and Topin 2018.
     """
 
     options: ClassVar = {
@@ -194,7 +194,7 @@ class OneCycleLR(LRScheduler):
                 group["momentum"] = momentum
 
     def _at(self, t: int, first: float, peak: float, last: float) -> float:
-        """What is `first` at step 0, `peak` when the rate is highest, and `last` at the last step."""
+        """The value at step t of a curve from `first` through `peak`, where the rate is highest, to `last`."""
         rise = self.pct_start * self.total_steps
         ways = [(rise - 1, first, peak), (self.total_steps - 1, peak, last)]
         if self.three_phase:

@@ -1,10 +1,10 @@
-"""Optimizers: how parameters move, given their gradients. Names, defaults and state are PyTorch's.
+"""Optimizers: updates of parameters from their gradients. Names, defaults and state are PyTorch's.
 
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 
 `param_groups` is a list of dicts, each with its "params" and its options, which may be changed between steps
-(`optimizer.param_groups[0]["lr"] = 1e-4`). A parameter without a gradient does not move.
+(`optimizer.param_groups[0]["lr"] = 1e-4`). A parameter without a gradient is not updated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 def _large(p: Array, *_: Any) -> bool:
-    """From this size on a second thread pays: the update is bound by memory."""
+    """Whether threads pay off: the update is memory-bound."""
     return p.size >= 1 << 15
 
 
@@ -66,7 +66,7 @@ def adam_update(
     m ← beta1·m + (1 − beta1)·g;  v ← beta2·v + (1 − beta2)·g²;  p ← p − rate·m / (root·√v + eps)
 
     rate = lr / (1 − beta1ᵗ), root = 1 / √(1 − beta2ᵗ). Moments smaller than `tiny`, the smallest normal number,
-    become 0: on denormals the processor crawls.
+    become 0: arithmetic on denormals is slow.
     """
     number = p.dtype.type
     rate, root = number(lr / (1 - math.pow(beta1, t))), number(1 / math.sqrt(1 - math.pow(beta2, t)))
@@ -86,19 +86,19 @@ def adam_update(
 
 
 class Optimizer:
-    """What all optimizers share: parameter groups, per-parameter state, and their dictionary form.
+    """The base class: parameter groups, per-parameter state, and the state dictionary.
 
-    params: Tensors, or dicts with "params" and options of that group. ValueError: none at all, one twice, or
-    options out of range. TypeError: something that is not a leaf Tensor, options that are no numbers.
+    params: Tensors, or dicts with "params" and the options of that group. ValueError: no parameters, a duplicate, or
+    options out of range. TypeError: not a leaf Tensor, or a non-numeric option.
     """
 
-    options: ClassVar[dict[str, Check]] = {  # those of subclasses that are not here are taken as they are
+    options: ClassVar[dict[str, Check]] = {  # options of subclasses that are not listed are not checked
         **dict.fromkeys(("lr", "initial_lr", "momentum", "weight_decay", "eps"), number(0, plainly=True)),
         "dampening": number(),
         "nesterov": flag,
         "betas": pair(number(0, 1, below=True)),
     }
-    state_keys: tuple[str, ...] = ()  # without which a parameter's state is no state
+    state_keys: tuple[str, ...] = ()  # required in the state of a parameter
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -114,7 +114,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: expected parameters to optimize, {found}")
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Optimize these parameters too, with the group's own options where it has them."""
+        """Add a group of parameters, with its own options where given."""
         name = type(self).__name__
         if not isinstance(group, dict) or "params" not in group:
             raise TypeError(f'{name}: expected groups as dicts with "params", found {group!r:.200}')
@@ -132,27 +132,26 @@ class Optimizer:
         self.param_groups.append({"params": params, **self._checked(given)})
 
     def _checked(self, options: dict[str, Any], **others: Check) -> dict[str, Any]:
-        """The options as plain numbers; `others` stand in for checks. TypeError, ValueError: another type or range."""
+        """The options as plain numbers; `others` override checks. TypeError, ValueError: a wrong type, out of range."""
         name, checks = type(self).__name__, {**self.options, **others}
         made = {key: checks[key](name, key, v) if key in checks else v for key, v in options.items()}
         self._check(made)
         return made
 
     def _check(self, group: dict[str, Any]) -> None:
-        """ValueError where options do not go together."""
+        """Raise ValueError if options are incompatible."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients: None, or zeros if not `set_to_none`."""
+        """Clear the gradients: set them to None, or to zeros if not `set_to_none`."""
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.data)
 
     @quietly
     def step(self) -> None:
-        """Move every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
-        ValueError, before any moves: a gradient of another shape than its parameter's, a parameter or state of it that
-        is read-only.
+        ValueError, before any changes: a gradient whose shape is not its parameter's, a read-only parameter or state.
         """
         name, params = type(self).__name__, [p for group in self.param_groups for p in group["params"]]
         for n, p in enumerate(params):
@@ -181,23 +180,23 @@ class Optimizer:
         _store(values, p.data, p.data)
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
-        """Change `values`, those of the parameter p as a flat array, by their gradient g."""
+        """Update `values`, the flattened values of the parameter p, given their gradient g."""
         raise NotImplementedError
 
     def prepare(self, p: Tensor, group: dict[str, Any]) -> None:
-        """Make the state with which the first step of p begins, unless there is some."""
+        """Create the initial state of p, unless it has one."""
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {index: {name: array or number}}, "param_groups": […]}, parameters numbered across the groups."""
+        """{"state": {index: {name: array or number}}, "param_groups": […]}, parameters numbered across groups."""
         index = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         groups = [{**g, "params": [index[p] for p in g["params"]]} for g in self.param_groups]
         return {"state": {index[p]: dict(s) for p, s in self.state.items() if p in index}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over state and options from such a dictionary, in copies. All is checked before anything changes.
+        """Load copies of the state and options in such a dictionary, checking all before anything changes.
 
         KeyError: a part is missing. ValueError: other numbers of groups or parameters, arrays of another shape, or
-        an option of PyTorch's that changes the method and is not here (amsgrad, maximize).
+        an option of PyTorch's that changes the method and is not supported (amsgrad, maximize).
         """
         groups, name = state_dict["param_groups"], type(self).__name__
         mine = [len(g["params"]) for g in self.param_groups]
@@ -221,7 +220,7 @@ class Optimizer:
         given = [{k: new[k] for k in known if k in new} for new in groups]
         for group, new in zip(self.param_groups, given, strict=True):
             options = {**{k: v for k, v in group.items() if k != "params"}, **new}
-            planned: dict[str, Check] = {"lr": number()} if "initial_lr" in options else {}  # which may come below 0
+            planned: dict[str, Check] = {"lr": number()} if "initial_lr" in options else {}  # may be below 0
             new.update(self._checked(options, **planned))
         for group, new in zip(self.param_groups, given, strict=True):
             group.update(new)
@@ -240,12 +239,12 @@ def _restored(key: str, value: Any, p: Tensor, name: str) -> Any:
 
 
 def _flat(array: Array, like: Array) -> Array:
-    """`array` as one axis, in the memory order of the parameter `like`; a view where that is possible."""
+    """`array` flattened in the memory order of the parameter `like`; a view where possible."""
     return kernel_array(array.T if like.flags.f_contiguous else array, like.dtype).reshape(-1)
 
 
 def _store(flat: Array, array: Array, like: Array) -> None:
-    """Put what became of `flat` (see `_flat`) back into `array`, where it had to be a copy of it."""
+    """Write `flat` (see `_flat`) back into `array` if it is a copy."""
     if not np.may_share_memory(flat, array):
         array[...] = flat.reshape(like.shape, order="F" if like.flags.f_contiguous else "C")
 
@@ -287,7 +286,7 @@ class SGD(Optimizer):
             )
 
     def prepare(self, p: Tensor, group: dict[str, Any]) -> None:
-        if group["momentum"] != 0 and group["dampening"] == 0:  # then a first step is a step from 0
+        if group["momentum"] != 0 and group["dampening"] == 0:  # then the first step is a step from a buffer of 0
             self.state.setdefault(p, {}).setdefault("momentum_buffer", np.zeros_like(p.data))
 
     def _update(self, p: Tensor, values: Array, g: Array, group: dict[str, Any]) -> None:
@@ -348,7 +347,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: θ ← θ − ηλθ before the step, and none in g   (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight decay: θ ← θ − ηλθ before the step, with none in g   (Loshchilov and Hutter 2019)."""
 
     decoupled = True
 

@@ -1,4 +1,4 @@
-"""The schedule that looks at how training goes: lower rates when a metric no longer improves."""
+"""A schedule that lowers the rates when a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.optim.schedules import LRScheduler
 
 
 def _best(where: str, name: str, value: Any) -> Any:
-    """A number, or None before there is a best."""
+    """Check for a number, or None while there is no best."""
     return None if value is None else number()(where, name, value)
 
 
@@ -23,14 +23,15 @@ class ReduceLROnPlateau(LRScheduler):
         schedule.step(validation_loss)  # after every epoch
 
     mode            "min": lower is better; "max": higher is
-    threshold       by how much better than the best so far counts as an improvement, which is then the best
-    threshold_mode  "rel": in parts of the size of the best; "abs": in the metric's unit
-    cooldown        so many steps after a reduction, bad ones do not count
-    min_lr          a number, or one for each group
-    eps             changes that are not larger than this are not made
+    threshold       the margin over the best so far that counts as an improvement
+    threshold_mode  "rel": relative to the size of the best; "abs": in the metric's unit
+    cooldown        the number of steps after a reduction in which bad ones do not count
+    min_lr          a number, or one per group
+    eps             smaller changes of the rate, or equal ones, are not made
 
-    PyTorch has parts of the best itself: of negative metrics, what is as good or a little worse then counts as better.
-    A metric of NaN or infinity is no improvement. TypeError, ValueError: an option of another type, or out of range.
+    PyTorch takes "rel" relative to the signed best, so that an equal or slightly worse negative metric counts
+    as better.
+    A NaN or infinite metric is never an improvement. TypeError, ValueError: an option of a wrong type, or out of range.
     TypeError: a metric that is not a number.
     """
 
@@ -84,7 +85,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = self.num_bad_epochs = 0
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
-        """Look at this value of the metric, and reduce the rates if it is time to."""
+        """Take in a value of the metric, and reduce the rates when due."""
         try:
             value = float(metrics)
         except (TypeError, ValueError):
@@ -114,7 +115,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     @staticmethod
     def _worst(mode: str) -> float:
-        """What every metric improves on."""
+        """The value that every metric improves on."""
         return math.inf if mode == "min" else -math.inf
 
     def _improves(self, value: float) -> bool:

@@ -1,9 +1,9 @@
-"""Schedules by name, with what they need chosen from the length of a run: for command lines and configurations.
+"""Schedules by name, configured from the length of a run: for command lines and configurations.
 
     schedule, unit = optim.SCHEDULES["cosine"](optimizer, epochs, steps_per_epoch)
 
-`unit` says when to call `schedule.step()`: after every "epoch" or "step" (one batch). The highest rate is the one that
-the optimizer has. Each is made for `epochs` passes of `steps_per_epoch` steps; ValueError if one of them is below 1.
+`unit` says when to call `schedule.step()`: after every "epoch" or "step" (one batch). The highest rate is the
+optimizer's own. Each is made for `epochs` passes of `steps_per_epoch` steps; ValueError if either is below 1.
 
     name         the rate                                                                                     unit
     step         a tenth of it after each third of the epochs                                                 epoch
@@ -15,7 +15,7 @@ the optimizer has. Each is made for `epochs` passes of `steps_per_epoch` steps; 
                  2018); momentum stays as it is, since a compiled step would have to be compiled anew         step
     plateau      a tenth of it when the metric has not improved for more than a tenth of the epochs, and 1    epoch
 
-A run may turn out longer or shorter than it was planned: `replan` says what becomes of each.
+`replan` adapts a schedule to a run that turns out longer or shorter than planned.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _checked(name: str, make: Factory) -> Factory:
 class Schedules(dict[str, Factory]):
     """Name → function (optimizer, epochs, steps_per_epoch) → (schedule, "epoch" or "step").
 
-    KeyError, with the nearest name, for one that is not here.
+    KeyError, with the nearest name, for an unknown name.
     """
 
     def __missing__(self, name: str) -> Factory:
@@ -90,14 +90,14 @@ class Schedules(dict[str, Factory]):
 
 
 def replan(name: str, schedule: Any, epochs: int, more: int) -> None:
-    """Plan the rest of a run of `epochs` anew, from the rate where it stands, when steps are `more` than before.
+    """Replan the rest of a run, now of `epochs`, from its current rate, for `more` steps than before.
 
-    cosine, warm-up, one-cycle   the rest of the curve is stretched over the steps that are left
-    exponential                  in equal ratios to a hundredth of the first rate at the end, if it is not there already
-    step, multi-step, plateau    thirds, halves, quarters, tenths are those of the new length; a tenth that was taken
-                                 is not taken back, nor, of multi-step's two, once more
+    cosine, warm-up, one-cycle   the rest of the curve is stretched over the remaining steps
+    exponential                  in equal ratios to a hundredth of the first rate at the end, if it is not below already
+    step, multi-step, plateau    the fractions apply to the new length; a reduction that was made is neither undone
+                                 nor repeated
 
-    ValueError: cosine, warm-up and one-cycle have come to their end, a rate of about 0.
+    ValueError: cosine, warm-up or one-cycle has ended, at a rate of about 0.
     """
     t = getattr(schedule, "last_epoch", 0)
     if name == "step":

@@ -1,17 +1,17 @@
-"""Learning rates that change while a model trains. Names, arguments, defaults and rates are PyTorch's.
+"""Learning-rate schedules. Names, arguments, defaults and rates are PyTorch's.
 
     schedule = optim.CosineAnnealingLR(optimizer, T_max=epochs)
     for epoch in range(epochs):
         …                   # optimizer.step() for each batch
-        schedule.step()     # and then the rates of the next epoch (or of the next batch, if it is called after each)
+        schedule.step()     # sets the rates of the next epoch (or of the next batch, if called after each)
 
-A schedule writes `optimizer.param_groups[i]["lr"]`, first when it is made: step t = 0. Below, η₀ is the rate that the
-group had then, kept as its "initial_lr", and ηₜ that of step t. As in PyTorch most schedules go from ηₜ₋₁ to ηₜ, so
-that several may act on one optimizer, and a rate that is set in between is gone on from; the formulas with η₀ say what
-becomes of one alone.
+A schedule sets `optimizer.param_groups[i]["lr"]`, first on construction, at step t = 0. Below, η₀ is the group's rate
+at that time, kept as its "initial_lr", and ηₜ the rate at step t. As in PyTorch, most schedules compute ηₜ from ηₜ₋₁,
+so that several can act on one optimizer, and continue from a rate set by hand; the formulas in η₀ are those of a
+schedule acting alone.
 
-To go on after a break: make optimizer and schedule as before, then load the state dictionaries of both. The rates
-themselves are the optimizer's state; a schedule that is made after the optimizer has loaded its own would change them.
+To resume, construct optimizer and schedule as before, then load the state dictionaries of both. The rates themselves
+are the optimizer's state; a schedule constructed after the optimizer has loaded its state would change them.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _TOTAL, _SHARE = count(1), number(0, 1)
 
 
 class LRScheduler:
-    """What all schedules share: the step they are at, and their dictionary form.
+    """The base class: the current step, and the state dictionary.
 
-    optimizer    whose rates they set: all its groups, as many as there are now
-    last_epoch   t − 1 where a schedule is to begin at another step t than 0: PyTorch's older way to resume. The groups
-                 have an "initial_lr" then, and of most schedules the rates that they have are those of step t
+    optimizer    the rates of all its present groups are set
+    last_epoch   t − 1 to begin at a step t other than 0: PyTorch's older way to resume. The groups must have an
+                 "initial_lr" then, and for most schedules their present rates are those of step t
 
-    TypeError, ValueError: an option of another type, or out of range. KeyError: last_epoch ≥ 0 without "initial_lr".
+    TypeError, ValueError: an option of a wrong type, or out of range. KeyError: last_epoch ≥ 0 without "initial_lr".
     """
 
-    options: ClassVar[dict[str, Check]] = {}  # what it was made with
-    position: ClassVar[dict[str, Check]] = {  # where it has come to
+    options: ClassVar[dict[str, Check]] = {}  # the constructor's arguments
+    position: ClassVar[dict[str, Check]] = {  # the progress so far
         "last_epoch": count(0),
         "base_lrs": sequence(_RATE),
         "_last_lr": sequence(number()),
     }
-    keeps_rates = False  # where it is made with a last_epoch
-    needs_metric = False  # does step() take the value that decides?
-    end: ClassVar[str | None] = None  # the option that says after how many steps the rate is 0, rises again, or is none
+    keeps_rates = False  # when constructed with a last_epoch
+    needs_metric = False  # whether step() takes a metric
+    end: ClassVar[str | None] = None  # the option that is the plan's number of steps
 
     optimizer: Optimizer
     base_lrs: list[float]
@@ -66,14 +66,14 @@ class LRScheduler:
         self._set(before + 1, rates)
 
     def _make(self, optimizer: Optimizer, options: dict[str, Any]) -> None:
-        """Take these options, and the rates that there are."""
+        """Take these options and the current rates."""
         self._check_optimizer(optimizer)
         checked = {key: self.options[key](type(self).__name__, key, value) for key, value in options.items()}
         vars(self).update(checked, optimizer=optimizer)
         self._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
 
     def _check_optimizer(self, optimizer: Optimizer) -> int:
-        """How many groups it has. TypeError if it is none."""
+        """The number of its groups. TypeError: not an Optimizer."""
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an optimizer, found {type(optimizer).__name__}")
         return len(optimizer.param_groups)
@@ -83,31 +83,31 @@ class LRScheduler:
         return [float(group.get("initial_lr", group["lr"])) for group in self.optimizer.param_groups]
 
     def rate(self, t: int, lr: float, base: float) -> float:
-        """ηₜ of a group, from ηₜ₋₁ (`lr`; at t = 0 the rate that it has) and η₀ (`base`)."""
+        """ηₜ of a group, from ηₜ₋₁ (`lr`; at t = 0 its current rate) and η₀ (`base`)."""
         raise NotImplementedError
 
     def rates(self, t: int, lrs: list[float]) -> list[float]:
-        """`rate` of all groups."""
+        """`rate` for all groups."""
         return [self.rate(t, lr, base) for lr, base in zip(lrs, self.base_lrs, strict=True)]
 
     def step(self) -> None:
-        """Go on to the next step. ValueError: the optimizer has another number of groups than when this was made."""
+        """Advance to the next step. ValueError: the number of the optimizer's groups has changed."""
         self._set(self.last_epoch + 1, self.rates(self.last_epoch + 1, self._groups_rates()))
 
     def _begin(self, lrs: list[float] | None = None) -> None:
-        """Begin again, at step 0, from η₀ or these rates."""
+        """Restart at step 0, from η₀ or these rates."""
         self._set(0, self.rates(0, self.base_lrs if lrs is None else lrs))
 
     @property
     def left(self) -> int | None:
-        """Steps until the end of the plan (below 0: since); None where it has none, as a rule for any step."""
+        """Steps until the end of the plan (negative: since); None for a rule without an end."""
         return None if self.end is None else getattr(self, self.end) - self.last_epoch
 
     def extend(self, more: int) -> None:
-        """Plan for so many steps more (fewer: below 0): the rest of the way takes longer, without a leap of the rate.
+        """Extend the plan by `more` steps (shorten it if negative), without a jump of the rate.
 
-        So the step counts as a later or earlier one, of which as large a share is behind as before. Nothing changes
-        where there is no end. ValueError: the end is reached, or the new one would be behind.
+        The step is moved so that the same fraction of the plan is done. Does nothing for a schedule without an end.
+        ValueError: the end is reached, or the new one would be in the past.
         """
         left, who = self.left, type(self).__name__
         if self.end is None or left is None:
@@ -140,15 +140,14 @@ class LRScheduler:
     # -------------------------------------------------------------------------- dictionary form
 
     def state_dict(self) -> dict[str, Any]:
-        """Options and position, as numbers, strings and lists: they can be written as JSON."""
+        """Options and position, as numbers, strings and lists, which JSON can hold."""
         state = {key: getattr(self, key) for key in (*self.options, *self.position)}
         return {key: list(value) if isinstance(value, list) else value for key, value in state.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over such a dictionary, options too. All is checked before anything changes; no rate changes.
+        """Load such a dictionary, options included, checking all before anything changes. Rates do not change.
 
-        KeyError: keys are missing, or others than these. TypeError, ValueError: as for the options, or another number
-        of groups.
+        KeyError: missing or unknown keys. TypeError, ValueError: as for the options, or another number of groups.
         """
         self._take(self._checked(state_dict))
 
@@ -174,10 +173,10 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """ηₜ = η₀ · λ(t).   lr_lambda: λ, a function of the step t, or a list of one for each group.
+    """ηₜ = η₀ · λ(t).   lr_lambda: λ, a function of the step t, or a list with one per group.
 
-    The functions are no part of the state dictionary. ValueError: another number of them than groups, or a factor
-    that is not finite and ≥ 0.
+    The functions are not in the state dictionary. ValueError: not one function per group, or a factor that is not
+    finite and ≥ 0.
     """
 
     def __init__(
@@ -212,7 +211,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """ηₜ = η₀ · gamma^(number of milestones ≤ t).   milestones: steps in any order; what is there twice counts twice"""
+    """ηₜ = η₀ · gamma^(number of milestones ≤ t).   milestones: steps in any order; duplicates count"""
 
     options: ClassVar = {"milestones": sequence(count(0)), "gamma": _RATE}
     milestones: list[int]
@@ -228,7 +227,7 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """ηₜ = η₀ · factor before step total_iters, and η₀ from there on.   0 < factor ≤ 1"""
+    """ηₜ = η₀ · factor before step total_iters, then η₀.   0 < factor ≤ 1"""
 
     options: ClassVar = {"factor": number(0, 1, above=True), "total_iters": _TOTAL}
     factor: float
@@ -267,7 +266,7 @@ class LinearLR(LRScheduler):
 
     @property
     def left(self) -> int | None:
-        return None if self.end_factor else super().left  # where it ends at a rate, that stays
+        return None if self.end_factor else super().left  # a final rate above 0 stays
 
     def rate(self, t: int, lr: float, base: float) -> float:
         if t == 0:

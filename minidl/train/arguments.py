@@ -1,4 +1,4 @@
-"""What `train.fit` is given: checked, and made into what it works with."""
+"""Checks and conversions of the arguments of `train.fit`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def optimizer_of(given: optim.Optimizer | str | None, model: nn.Module) -> optim
 def named_optimizer(
     name: str, model: nn.Module, rate: float | None = None, weight_decay: float | None = None
 ) -> optim.Optimizer:
-    """The optimizer of that name for a model; None: the default rate, the optimizer's own weight decay."""
+    """Make the named optimizer for a model; None: the default rate, the optimizer's own weight decay."""
     kind: Any = chosen("an optimizer", name, OPTIMIZERS)
     options = {"momentum": defaults.MOMENTUM} if name == "sgd" else {}
     if weight_decay is not None:
@@ -97,7 +97,7 @@ def check_length(schedule: optim.OneCycleLR, steps: int) -> None:
 
 
 def config_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The config as JSON has it, NumPy's numbers among it too. TypeError for what JSON cannot hold."""
+    """The config as JSON, NumPy's numbers included. TypeError for what JSON cannot hold."""
     try:
         config: dict[str, Any] = json.loads(json.dumps(dict(given or {}), default=lambda x: x.item()))
     except (TypeError, ValueError, AttributeError) as error:

@@ -1,13 +1,13 @@
-"""What can be done on the side of a training run. `train.fit` calls each callback back:
+"""Callbacks of a training run. `train.fit` calls these methods of each callback:
 
     on_train_begin(run), on_epoch_begin(run), on_step_end(run), on_epoch_end(run), on_train_end(run)
 
-whichever it has; a plain function is called after each epoch. `run` is a `minidl.train.run.Run`. Before them come
-`on_check(run)`, to raise what would fail later, before anything has changed, and in a resumed run `on_resume(run)`.
+All are optional; a plain function is called after each epoch. `run` is a `minidl.train.run.Run`. Before them come
+`on_check(run)`, which raises early what would fail later, and in a resumed run `on_resume(run)`.
 
-A callback with `state_dict` and `load_state_dict` is kept in checkpoints, which are written when all such have been
-called; their order does not matter. One with `after_others = True` is called after the rest. Those here may be used
-for one run after the other: what they keep begins anew with each that is not resumed.
+A callback with `state_dict` and `load_state_dict` is saved in checkpoints, which are written after all such callbacks
+have been called; their order does not matter. One with `after_others = True` is called after the rest. The callbacks
+here may be reused: their state is reset by each run that is not resumed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MODES = {"min": -1.0, "max": 1.0}
 
 
 class _Best:
-    """The best value so far of a figure: the lowest, or the highest of those where more is better."""
+    """The best value so far of a figure: the lowest, or the highest if more is better."""
 
     def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
@@ -41,7 +41,7 @@ class _Best:
         self.value = -math.inf
 
     def check(self, run: Run) -> None:
-        """Find out which way is better. ValueError: nobody says it."""
+        """Determine which direction is better. ValueError: unknown."""
         mode = self.mode
         if mode is None:
             known = self.monitor in run.modes
@@ -55,7 +55,7 @@ class _Best:
         self.sign = MODES[mode]
 
     def improved(self, run: Run) -> bool:
-        """Is the figure of this epoch better by more than min_delta? ValueError if there is no such figure."""
+        """Whether the figure of this epoch is better by more than min_delta. ValueError: no such figure."""
         found = (
             self.sign
             * plain({self.monitor: chosen(f"{self.monitor!r} to watch", self.monitor, run.logs)})[self.monitor]
@@ -67,17 +67,17 @@ class _Best:
 
 
 class EarlyStopping:
-    """Stop when a figure has not become better for `patience` epochs; then go back to the best weights.
+    """Stop when a figure has not improved for `patience` epochs, and restore the best weights.
 
     monitor     "val_loss", or another name in `run.logs`
-    min_delta   what counts as better: by more than this
-    mode        is lower ("min") or higher ("max") better? None: as is known of losses and of `minidl.metrics`; of
-                functions of your own it must be said, here or by their attribute `mode`
+    min_delta   only improvements by more than this count
+    mode        "min" if lower is better, "max" if higher; None: as known for losses and `minidl.metrics`. For your own
+                functions give it here, or as their attribute `mode`
 
-    A run that was stopped goes on, resumed, when there is more patience than has been used up.
+    A stopped run continues when resumed with more patience than has been used up.
 
-    Prechelt 1998, "Early stopping, but when?". ValueError: options out of range; before training, a figure of which it
-    is not known what is better; in training, no such figure.
+    Prechelt 1998, "Early stopping, but when?". ValueError: options out of range; before training, a figure whose
+    better direction is unknown; in training, no such figure.
 
     >>> x, y = np.ones((8, 1), np.float32), np.zeros((8, 1), np.float32)
     >>> stop = callbacks.EarlyStopping(patience=2)
@@ -85,7 +85,7 @@ class EarlyStopping:
     >>> history = train.fit(
     ...     model, (x, y), (x, y), epochs=50, optimizer=optimizer, callbacks=[stop], verbose=False
     ... )
-    >>> len(history.rows)  # the first was the best; patience ended two epochs on
+    >>> len(history.rows)  # the first was the best; patience ran out two epochs later
     3
     """
 
@@ -159,12 +159,12 @@ class EarlyStopping:
 class Checkpoint:
     """Write a checkpoint from which `fit(resume=path)` continues.
 
-    path          with "{epoch}" or "{step}" in it, each is a file of its own; else the file is replaced
-    every         epochs between two, or with unit="step" steps of the optimizer; after the last epoch in any case
-    monitor       write only when this figure ("val_loss", …) is better than ever before; mode: as for EarlyStopping
+    path          with "{epoch}" or "{step}" in it, each is a separate file; else the file is replaced
+    every         epochs (unit="step": optimizer steps) between checkpoints; one follows the last epoch in any case
+    monitor       write only when this figure ("val_loss", …) is the best so far; mode: as for EarlyStopping
 
-    OSError: it cannot be written, which is told before training where that can be; the file that was there is as it
-    was. ValueError: as for EarlyStopping.
+    OSError: the file cannot be written (raised before training where possible); an existing file is left unchanged.
+    ValueError: as for EarlyStopping.
     """
 
     after_others = True
@@ -189,7 +189,7 @@ class Checkpoint:
             self.on_step_end = self._each_step
 
     def file(self, run: Run) -> str:
-        """Where the checkpoint of this moment belongs."""
+        """The path of the checkpoint at this point of the run."""
         return self.path.replace("{epoch}", str(run.epoch)).replace("{step}", str(run.step))
 
     def on_check(self, run: Run) -> None:
@@ -224,9 +224,9 @@ class Checkpoint:
 
 
 class Log:
-    """Append the figures of each epoch to a file, one JSON object a line; of a resumed run, those not there yet.
+    """Append the figures of each epoch to a file, one JSON object per line; a resumed run adds only new epochs.
 
-    OSError: it cannot be written, told before training.
+    OSError, raised before training: the file cannot be written.
     """
 
     def __init__(self, path: FilePath) -> None:
@@ -237,7 +237,7 @@ class Log:
             pass
 
     def on_train_begin(self, run: Run) -> None:
-        """Keep the lines of the epochs that the run has behind it, and no others."""
+        """Keep only the lines of epochs that the run has completed."""
         behind = run.history.epochs
         kept = self.path.read_text("utf-8").splitlines()[:behind] if behind and self.path.exists() else []
         self.path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
@@ -249,7 +249,7 @@ class Log:
 
 
 class TensorBoard:
-    """Write the figures of each epoch where TensorBoard reads them; of a resumed run, its later epochs replace others.
+    """Write the figures of each epoch for TensorBoard; those of a resumed run replace any of later epochs.
 
     ImportError: the `tensorboard` extra is not installed. OSError: the directory cannot be written.
     """
@@ -268,7 +268,7 @@ class TensorBoard:
 
     def on_train_begin(self, run: Run) -> None:
         again = {"purge_step": run.history.epochs + 1} if run.resumed else {}
-        # A name of its own: tensorboardX has one for all writers of a second, each of which empties the file.
+        # A unique name: tensorboardX gives all writers of one second the same file, which each empties.
         self.writer = self._open(self.directory, filename_suffix=f".{time.time_ns()}", **again)
 
     def on_epoch_end(self, run: Run) -> None:

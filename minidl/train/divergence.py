@@ -1,4 +1,4 @@
-"""Where a loss that is NaN or infinite came from: the same steps again, eagerly, looking at every value on the way."""
+"""Find the origin of a non-finite loss: repeat the steps eagerly and inspect every value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.tensor import Array, Tensor
 
 
 class DivergenceError(ArithmeticError):
-    """Training produced a NaN or an infinity. `history` holds the epochs before."""
+    """Training produced a NaN or infinity. `history` holds the epochs before it."""
 
     history: Any = None
 
@@ -23,10 +23,10 @@ def first_culprit(
     parameters: Iterable[tuple[str, Tensor]],
     batch: Iterable[Array],
 ) -> str | None:
-    """Take one step, loss = objective(*batch), loss.backward(), update(): what first was NaN or infinite, if any.
+    """Take one step, loss = objective(*batch), loss.backward(), update(), and name the first non-finite value, if any.
 
-    Looked at in the order in which they are computed: the batch, the parameters, every op's value, every op's gradient,
-    and the parameters after the update.
+    Inspects, in order of computation, the batch, the parameters, every op's value, every op's gradient, and the
+    parameters after the update.
     """
     known = list(parameters)
     batch = list(batch)
@@ -68,7 +68,7 @@ def first_culprit(
 
 
 def _wrong(array: Any) -> str:
-    """How many values are no finite numbers, in words; "" for none."""
+    """The number of non-finite values, in words; "" if none."""
     values = np.asarray(array)
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return ""

@@ -1,4 +1,4 @@
-"""Using a trained model: what it makes of a data set, and how good that is."""
+"""Evaluating a model on a data set, and predicting with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minidl.tensor import Array, Tensor, no_grad
 from minidl.train.history import plain
 
 BATCH = 1000
-Loss = Callable[[Any, Any], Any]  # → the mean, or (the sum, what to divide by)
+Loss = Callable[[Any, Any], Any]  # → the mean, or (the sum, the divisor)
 Metric = str | Callable[[Array, Array], float]
 LOSSES: dict[str, Loss] = {
     "cross_entropy": ops.softmax_cross_entropy,
@@ -39,14 +39,14 @@ def evaluate(
 
     dataset   a `data.Loader` of pairs (inputs, targets), a `data.Dataset`, or (x, y) arrays
     loss      as for `train.fit`
-    metrics   names of `minidl.metrics`, or functions (outputs, targets) → number, of all outputs together; rows whose
-              label the loss ignores are not shown to them
+    metrics   names of `minidl.metrics`, or functions (outputs, targets) → number, of all outputs together, without
+              rows whose label the loss ignores
 
-    The loss is one sum divided once, by all examples, or by the weights or count of all labels where the loss has such:
-    it does not depend on the batch size. Of a loss of the user's own that is a mean, batches count by their examples.
+    The loss is one sum divided once, by the number of examples, or by the weights or count of all labels if the loss has
+    such, so it does not depend on the batch size. A custom loss that returns a mean is weighted by examples per batch.
 
-    ValueError: no examples, or none that counts; an unknown name, or two metrics of one. TypeError: another kind of
-    data set.
+    ValueError: no examples, or none that count; an unknown name, or two metrics of one name. TypeError: another kind
+    of data set.
 
     >>> logits = np.array([[2.0, -2.0], [2.0, -2.0], [-2.0, 2.0], [-2.0, 2.0]])
     >>> figures = train.evaluate(nn.Sequential(), (logits, np.array([0, 0, 1, 0])), metrics=["accuracy"])
@@ -73,7 +73,7 @@ def evaluate(
     found = {"loss": total / counts}
     if measures:
         every, true, which = np.concatenate(outputs), np.concatenate(targets), np.concatenate(kept)
-        if not which.all():  # what is ignored is in no figure
+        if not which.all():  # ignored rows count in no figure
             every, true = np.moveaxis(every, 1, -1)[which], true[which]
         measured = plain({name: measure(every, true) for name, measure in measures.items()})
         found |= {name: float(value) for name, value in measured.items()}
@@ -81,12 +81,12 @@ def evaluate(
 
 
 def predict(model: nn.Module, x: Any, *, batch_size: int = BATCH, output: str = "probabilities") -> Array:
-    """What a model makes of inputs x: an array as `data.Loader` takes it, or a Loader of such. In evaluation mode.
+    """Run a model, in evaluation mode, on inputs x: an array as `data.Loader` takes it, or a Loader of such.
 
     output   "probabilities": the softmax of logits (N, C), or the sigmoid (N,) of logits (N, 1) or (N,);
-             "classes": the likeliest class (N,), or whether the probability exceeds 1/2; "values": the outputs
+             "classes": the most likely class (N,), or whether the probability exceeds 1/2; "values": the outputs
 
-    ValueError: no inputs, another output.
+    ValueError: no inputs, an unknown output.
     """
     if output not in OUTPUTS:
         raise ValueError(f"predict: expected output as one of {OUTPUTS}, found {output!r}")
@@ -108,7 +108,7 @@ def predict(model: nn.Module, x: Any, *, batch_size: int = BATCH, output: str = 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within the block the model is in evaluation mode, and nothing is recorded."""
+    """Within the block the model is in evaluation mode and no graph is recorded."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -120,7 +120,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def pairs(name: str, given: Any, batch_size: int, shuffle: bool = False) -> data.Loader:
-    """A Loader of (inputs, targets). TypeError, which names the caller, if that cannot be made of what was given."""
+    """Make a Loader of (inputs, targets). TypeError, naming the caller, for other kinds of data."""
     loader: data.Loader = given
     if not isinstance(given, data.Loader):
         if not isinstance(given, data.Dataset) and not (isinstance(given, tuple | list) and len(given) == 2):
@@ -132,7 +132,7 @@ def pairs(name: str, given: Any, batch_size: int, shuffle: bool = False) -> data
 
 
 def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
-    """The loss of that name; where there is none, the usual one for such targets."""
+    """The loss of that name; None: the usual one for such targets."""
     if loss is None and targets.dtype.kind not in "iuf":
         found, numbers = str(targets.dtype), "np.unique(y, return_inverse=True)[1] are class numbers"
         if targets.dtype.kind == "b":
@@ -147,7 +147,7 @@ def loss_function(loss: Loss | str | None, targets: Array) -> Loss:
 
 
 def mean_and_count(loss: Loss, outputs: Any, y: Any) -> tuple[Tensor, Any, Any]:
-    """(the mean of a batch, what its sum was divided by, which rows are in it or None for all).
+    """(the mean of a batch, the divisor of its sum, the rows that count or None for all).
 
     A mean over nothing is 0. Runs eagerly and in a compiled step.
     """
@@ -158,13 +158,13 @@ def mean_and_count(loss: Loss, outputs: Any, y: Any) -> tuple[Tensor, Any, Any]:
         count = count.data if isinstance(count, Tensor) else np.asarray(count) if np.isscalar(count) else count
         return total / np.where(count == 0, 1, count).astype(total.dtype), count, None
     for mean in means:
-        if mean.value is found.data:  # and no more than that: not a sum with other terms
+        if mean.value is found.data:  # not a sum with other terms
             return found, mean.count, mean.counted if mean.counted.shape == y.shape else None
     return found, len(y), None
 
 
 def named_metrics(given: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
-    """Name → function (outputs, targets) → number. ValueError: two of one name, or one called "loss"."""
+    """Name → function (outputs, targets) → number. ValueError: a duplicate name, or one called "loss"."""
     if isinstance(given, str):
         raise TypeError(f"metrics: expected a list of names and functions, found {given!r}")
     found: dict[str, Callable[[Array, Array], float]] = {}

@@ -1,9 +1,9 @@
-"""Training, validating and using a model. `fit` is the loop that one would write, with the bookkeeping done:
+"""Training and validating a model. `fit` is the loop you would write by hand, with the bookkeeping done:
 
     history = fit(model, train, validation, epochs=5, metrics=["accuracy"], callbacks=[EarlyStopping(patience=3)])
 
-It compiles the step if asked, follows a schedule, calls back, notices when the loss is non-finite, and continues from a
-checkpoint bit for bit as a run that was never interrupted.
+It compiles the step if asked, follows a schedule, calls callbacks, detects a non-finite loss, and resumes from a
+checkpoint bit for bit.
 """
 
 from __future__ import annotations
@@ -63,33 +63,32 @@ def fit(
 
     train        a `data.Loader` of pairs (inputs, targets); or a `data.Dataset` or (x, y) arrays, shuffled in batches
                  of batch_size
-    validation   the same, or None; each epoch ends with `evaluate` on it
+    validation   likewise, or None; each epoch ends with `evaluate` on it
     optimizer    an Optimizer, "sgd" (lr 0.05, momentum 0.9), "adam" or "adamw" (lr 1e-3); None: "adam"
-    loss         loss(outputs, targets) → scalar mean, or (sum, what to divide it by), or its name; None:
-                 "cross_entropy" for integer targets else "mse". Figures are one sum over the epoch, divided once: see
-                 `evaluate`. A batch of which nothing counts has a loss and gradients of 0
+    loss         loss(outputs, targets) → scalar mean, or (sum, divisor), or a name; None: "cross_entropy" for integer
+                 targets, else "mse". Figures are one sum over the epoch, divided once: see `evaluate`. A batch in
+                 which no label counts has a loss and gradients of 0
     metrics      names of `minidl.metrics` or functions (outputs, targets) → number, of the validation set. "accuracy"
-                 is also taken of each training batch as it is met, before its own step
+                 is also measured on each training batch, before its own step
     callbacks    functions (run) called after each epoch, or objects with hooks; see `minidl.train.callbacks`
     schedule     a schedule of `minidl.optim`, stepped after each epoch; (schedule, "step") after each step; or a name
                  of `optim.SCHEDULES`
-    compile      make each step one machine-code call (`minidl.compile`): seconds at first, then faster epochs. Where
-                 that cannot be, it warns
-    accumulate   take a step of the optimizer every so many batches, and after the last one, with the gradient of the
-                 mean over all of their examples, as if they were one batch
-    clip_norm    the largest norm of all gradients together
-    clip_value   the largest size of one element of a gradient
+    compile      make each step one machine-code call (`minidl.compile`): takes seconds at first, then epochs are
+                 faster. Warns if the step cannot be compiled
+    accumulate   step the optimizer every so many batches, and after the last one, with the gradient of the mean over
+                 all their examples, as if they were one batch
+    clip_norm    the largest norm of all gradients as one vector
+    clip_value   the largest absolute value of a gradient element
     seed         of minidl's default generator, set before the first epoch
-    resume       a checkpoint of `callbacks.Checkpoint` to continue from; with more or fewer epochs a named schedule is
-                 planned anew (`optim.replan`), and one of your own goes on if it was made for as many
-    config       what goes into checkpoints beside the state: anything JSON can hold
+    resume       a checkpoint of `callbacks.Checkpoint` to continue from; for another number of epochs a named schedule
+                 is replanned (`optim.replan`), while your own must have been made for that many
+    config       stored in checkpoints beside the state: anything JSON can hold
     verbose      show progress on stderr
 
-    DivergenceError: a loss was NaN or infinite; it names the op that produced that, and the model is as it was at
-    the start of that epoch. ValueError, TypeError: arguments out of range, sets of different shapes, unknown names.
-    checkpoint.CheckpointError: no checkpoint, a damaged one, or one of another model; one that cannot be gone on from
-    as asked, since it has more epochs behind it, its schedule is at its end, or its patience is used up. Then nothing
-    has changed.
+    DivergenceError: a loss was NaN or infinite; it names the op responsible, and the model is restored to the start of
+    that epoch. ValueError, TypeError: arguments out of range, sets of different shapes, unknown names.
+    checkpoint.CheckpointError, before anything changes: no checkpoint, a damaged one or one of another model; or one
+    that cannot be resumed as asked, as it has more epochs done, its schedule has ended, or its patience is used up.
 
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> model = nn.Dense(1, 1)
@@ -110,7 +109,7 @@ def fit(
         manual_seed(seed)
     optimizer = optimizer_of(optimizer, model)
     measures = named_metrics(metrics)
-    counts_right = measures.get("accuracy") is by_name("accuracy")  # and not a function of that name
+    counts_right = measures.get("accuracy") is by_name("accuracy")  # not a user's function of that name
     modes = {"loss": "min", "val_loss": "min", **{f"val_{name}": mode_of(m) for name, m in measures.items()}}
     steps = math.ceil(len(loader) / accumulate)
     plan = schedule_of(schedule, optimizer, epochs, steps)
@@ -177,7 +176,7 @@ def fit(
 
 
 def _begin_epoch(run: Run) -> dict[str, Any]:
-    """Count a new epoch, unless one is to be continued. The state with which it begins."""
+    """Count a new epoch, unless continuing one. Returns the state at its start."""
     if run.batch == 0:
         run.state.seen = 0
         run.sums.begin()
@@ -187,12 +186,12 @@ def _begin_epoch(run: Run) -> dict[str, Any]:
 
 
 def _batches(run: Run) -> Iterator[tuple[bool, bool, Any]]:
-    """(first, last, batch) of what is left of this epoch: is it the first or last of those that share a step?"""
+    """(first, last, batch) for the rest of this epoch: whether it is the first or last of those that share a step."""
     state, loader = run.state, run.loader
     now = state.generator_states()
     if state.batch == 0 or state.ordered is None:
         state.ordered = now
-    else:  # the same order again
+    else:  # repeat the interrupted epoch's order
         state.set_generators(state.ordered)
     order, size = loader.order(), loader.batch_size
     if state.batch:
@@ -209,14 +208,14 @@ def _batches(run: Run) -> Iterator[tuple[bool, bool, Any]]:
 
 
 def _count_step(run: Run) -> None:
-    """Count a step of the optimizer, and take one of a schedule of steps."""
+    """Count an optimizer step, and step a per-step schedule."""
     run.state.step += 1
     if run.unit == "step" and run.schedule is not None:
         run.schedule.step()
 
 
 def _end_epoch(run: Run) -> None:
-    """Put the figures into the history, take a step of a schedule of epochs, and call back."""
+    """Add the figures to the history, step a per-epoch schedule, and call the callbacks."""
     run.state.batch, run.state.ordered = 0, None
     run.history.rows.append(plain({"epoch": run.epoch, **run.logs}))
     if run.schedule is not None and run.unit == "epoch":
@@ -228,7 +227,7 @@ def _end_epoch(run: Run) -> None:
 
 
 def _diverged(run: Run, before: Mapping[str, Any], step: Step) -> DivergenceError:
-    """Take the epoch's steps once more, eagerly, until something is NaN or infinite; then go back to its beginning."""
+    """Repeat the epoch's steps eagerly until a value is non-finite, then restore the start of the epoch."""
     value = run.logs.get("val_loss", run.loss)
     run.state.restore(before)
     run.model.train()

@@ -16,7 +16,7 @@ from minidl.tensor import Array
 
 
 def plain(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Figures as Python's numbers, from NumPy's, Tensors and arrays of one element. TypeError for what is no number."""
+    """Convert figures (NumPy numbers, Tensors, arrays of one element) to Python numbers. TypeError: not a number."""
     found: dict[str, float] = {}
     for name, value in figures.items():
         array = np.asarray(values_of(value))
@@ -27,15 +27,15 @@ def plain(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def json_ready(figures: Mapping[str, Any]) -> dict[str, float | None]:
-    """The same, with null for NaN and infinity, which JSON does not have."""
+    """As `plain`, with None for NaN and infinity, which JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in plain(figures).items()}
 
 
 class History(Mapping[str, Array]):
     """Figures of a run, by name: `history["val_loss"]` is an array (epochs,), NaN where an epoch had none.
 
-    epochs    how many there are
-    stopped   why the run ended before its last epoch, or None
+    epochs    the number of epochs
+    stopped   the reason for ending before the last epoch, or None
     """
 
     def __init__(self, rows: list[dict[str, float]] | None = None, stopped: str | None = None) -> None:
@@ -69,10 +69,10 @@ class History(Mapping[str, Array]):
         return json.dumps({"epochs": [json_ready(row) for row in self.rows], "stopped": self.stopped}, indent=2)
 
     def plot(self, path: FilePath) -> None:
-        """Draw losses, and what else was measured, over the epochs as a PNG.
+        """Draw losses and other figures over the epochs as a PNG.
 
-        ImportError: the `plot` extra is not installed. ValueError: there is nothing to draw, or path has another
-        ending than .png. OSError: it cannot be written.
+        ImportError: the `plot` extra is not installed. ValueError: nothing to draw, or the path does not end in .png.
+        OSError: the file cannot be written.
         """
         if not self.rows:
             raise ValueError("plot: expected at least one epoch, found none")

@@ -1,4 +1,4 @@
-"""Continuing a run from its checkpoint: whether it is one of a run like this, and how the rest of it is planned."""
+"""Resuming a run from its checkpoint: checking that the runs match, and planning the remaining epochs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from minidl.train.run import Run
 
 
 def continue_from(run: Run, path: str | os.PathLike[str]) -> None:
-    """Continue from a checkpoint. CheckpointError, and nothing changed, unless it is one of a run like this.
+    """Continue from a checkpoint. CheckpointError, before anything changes, unless it is of a matching run.
 
-    So too where its epochs are more than this run is to have, or where the rest cannot be planned for as many.
+    Likewise if it has more epochs than this run shall have, or the rest cannot be replanned.
     """
     loaded, mine = checkpoint.load_checkpoint(path), run.state
     state: Any = loaded.state
@@ -48,11 +48,11 @@ def continue_from(run: Run, path: str | os.PathLike[str]) -> None:
             stacklevel=3,
         )
     mine.due = due
-    run.write_due()  # it may have been killed before these were
+    run.write_due()  # the run may have been killed before these were written
 
 
 def _plan(run: Run, given: int | None) -> None:
-    """Fit what was loaded to the length of this run. given: `schedule.left` as it was made for this one."""
+    """Adapt the loaded schedule to the length of this run. given: `schedule.left` as constructed for this run."""
     if run.epochs < run.epoch:
         raise ValueError(f"expected epochs of at least {run.epoch}, where it has come to, found {run.epochs}")
     run.call("on_resume")
@@ -72,7 +72,7 @@ def _plan(run: Run, given: int | None) -> None:
         except ValueError as error:
             advice = f"Begin a run of its own with the model (load_model), or one of {run.epochs} epochs"
             raise ValueError(f"{error}: there is no rate to go on with. {advice} from the start") from error
-    elif ends is not None and left - more <= ends < left:  # it did reach to the end, and does no more
+    elif ends is not None and left - more <= ends < left:  # it used to cover the whole run, and no longer does
         if given is None or given < run.epochs * each:
             raise ValueError(
                 f"expected a schedule for {run.epochs} epochs, as the one that it was made for "
@@ -82,5 +82,5 @@ def _plan(run: Run, given: int | None) -> None:
 
 
 def _schedule_steps(run: Run, batches: int) -> int:
-    """How often the schedule steps in so many batches of an epoch."""
+    """The number of schedule steps in so many batches of an epoch."""
     return -(-batches // run.accumulate) if run.unit == "step" else 1

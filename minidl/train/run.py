@@ -1,4 +1,4 @@
-"""A training run under way, as callbacks see it: its parts, how far it is, what it has measured, and how to end it."""
+"""A training run as callbacks see it: its parts, progress, figures, and how to end it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Run:
     """What `train.fit` hands to each callback.
 
     model, optimizer, schedule, loader, history, config
-    epochs    how many there will be;  epoch: the one under way or just finished, from 1
-    batch     batches of this epoch that have been taken;  step: steps of the optimizer since the run began
+    epochs    their planned number;  epoch: the current or just finished one, from 1
+    batch     batches of this epoch done;  step: optimizer steps since the run began
     loss      the mean of this epoch so far, in the loss's unit;  seen: examples in it
     logs      figures by name: of the step in `on_step_end`, of the epoch in `on_epoch_end`
-    modes     figure → are its lower ("min") or higher ("max") values better, None: unknown
-    resumed   does this run continue another?  planned: how many epochs that was made for
-    sums      what this epoch has added up;  state: what a checkpoint keeps of all this, for `fit` and its `resume`
+    modes     figure → its better direction, "min" or "max"; None: unknown
+    resumed   whether this run continues another;  planned: that run's number of epochs
+    sums      the totals of this epoch so far;  state: what a checkpoint keeps of all this
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Run:
     ) -> None:
         self.model, self.optimizer, self.loader, self.epochs, self.config = model, optimizer, loader, epochs, config
         self.schedule: Any = schedule[0] if schedule else None
-        self.unit = schedule[1] if schedule else "epoch"  # after each of which the schedule steps
-        self.named = named  # the schedule's name in `optim.SCHEDULES`, if it was made by that
+        self.unit = schedule[1] if schedule else "epoch"  # the schedule steps after each of these
+        self.named = named  # the schedule's name in `optim.SCHEDULES`, if made by name
         self.accumulate, self.modes, self.resumed, self.planned = accumulate, dict(modes or {}), False, epochs
         if not isinstance(callbacks, Iterable):
             raise TypeError(f"fit: expected a list of callbacks, found {callbacks!r:.80}")
         self.callbacks = sorted(callbacks, key=_turn)
         self.history, self.logs = History(), dict[str, float]()
-        self.say: Callable[[str], None] = print  # a line on stdout, beside whatever shows the progress
+        self.say: Callable[[str], None] = print  # prints a line on stdout without disturbing the progress bar
         for callback in self.callbacks:
             if not callable(callback) and not any(hasattr(callback, hook) for hook in HOOKS):
                 raise TypeError(f"fit: expected callbacks as functions or with one of {HOOKS}, found {callback!r:.80}")
@@ -81,15 +81,15 @@ class Run:
 
     @property
     def asked_each_step(self) -> bool:
-        """Whether the schedule or a callback follows every single step."""
+        """Whether the schedule or a callback acts on every step."""
         return self.unit == "step" or any(hasattr(c, "on_step_end") for c in self.callbacks)
 
     def stop(self, reason: str) -> None:
-        """End the run after this step (in `on_step_end`) or epoch; the reason stands in `history.stopped`."""
+        """End the run after this step (in `on_step_end`) or epoch; the reason is kept in `history.stopped`."""
         self.history.stopped = reason
 
     def call(self, hook: str) -> None:
-        """Call the hook of every callback that has it, and write the checkpoints that are due."""
+        """Call this hook of every callback that has it, and write due checkpoints."""
         self.state.due = []
         for callback in self.callbacks:
             if self.state.due and _turn(callback) == LAST:
@@ -100,7 +100,7 @@ class Run:
         self.write_due()
 
     def keep(self, saver: Any) -> None:
-        """In a hook of `saver`: write the checkpoint `saver.file(run)` once all with a state have been called."""
+        """From a hook of `saver`: write the checkpoint `saver.file(run)` after all callbacks with a state."""
         self.state.due.append(saver)
 
     def write_due(self) -> None:
@@ -109,7 +109,7 @@ class Run:
         self.state.due = []
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint from which `fit(resume=path)` continues. OSError: it cannot be written."""
+        """Write a checkpoint from which `fit(resume=path)` continues. OSError: the file cannot be written."""
         checkpoint.save_checkpoint(path, self.model, self.state.state_dict(), self.config)
 
 
@@ -117,9 +117,9 @@ LAST = 3
 
 
 def _turn(callback: Any) -> int:
-    """When a callback is called: a checkpoint holds what all with a state have made of the epoch, so those go before.
+    """The sort key of a callback: those with a state come first, since checkpoints must hold their latest state.
 
-    Those which come after others and have no state are the last: by then checkpoints are written.
+    Those with `after_others` and no state come last, when checkpoints have been written.
     """
     if not getattr(callback, "after_others", False):
         return 0

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a training run: with it, a run that was interrupted continues bit for bit."""
+"""The state of a training run in a checkpoint, from which an interrupted run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COUNTERS = ("epoch", "batch", "step", "seen")
 
 
 class State:
-    """All that decides how a run goes on, but for the model's arrays, which a checkpoint holds under their own names.
+    """All that determines how a run continues, except the model's arrays, which a checkpoint holds by name.
 
     model, optimizer, schedule (None: none), loader, history
-    epochs      how many the run is planned for
-    epoch, batch, step, seen   counters, as of a `Run`;  sums: what this epoch has added up
-    kept        the callbacks that have a state, in an order that does not depend on how they were given
-    due         callbacks whose checkpoint is to be written as soon as all of those have been called
-    ordered     the generators' states before this epoch's order was drawn
+    epochs      the planned number
+    epoch, batch, step, seen   counters, as in `Run`;  sums: the totals of this epoch so far
+    kept        the callbacks that have a state, in an order independent of how they were passed
+    due         callbacks whose checkpoint is written once all of `kept` have been called
+    ordered     the generators' states from before this epoch's order was drawn
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class State:
             generator.bit_generator.state = states[name]
 
     def kinds(self) -> dict[str, Any]:
-        """What must be alike in the run that continues this one."""
+        """What must match in a run that continues this one."""
         return {
             "optimizer": type(self.optimizer).__name__,
             "schedule": None if self.schedule is None else type(self.schedule).__name__,
@@ -86,11 +86,11 @@ class State:
     def snapshot(self) -> dict[str, Any]:
         """A copy of everything, the model's arrays too, for `restore`."""
         state = {"model": self.model.state_dict(), **self.state_dict()}
-        history = state.pop("history")  # rows are not changed once written: to copy them all each epoch is quadratic
+        history = state.pop("history")  # rows never change: copying them all each epoch would be quadratic
         return {**copy.deepcopy(state), "history": {**history, "rows": list(history["rows"])}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Be as the run was when `state` was taken. Raises as the parts' own `load_state_dict`."""
+        """Restore the run to `state`. Raises as the parts' own `load_state_dict`."""
         state = copy.deepcopy(dict(state))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -108,5 +108,5 @@ class State:
 
 
 def _label(callback: Any) -> str:
-    """What a callback is recognised by when a run is resumed; those alike are told apart by their order."""
+    """The label that identifies a callback when a run is resumed; equal labels are distinguished by order."""
     return str(getattr(callback, "label", type(callback).__name__))

@@ -1,4 +1,4 @@
-"""A training step, taken apart: what gradients are taken of, how they are gathered, and how parameters move."""
+"""The parts of a training step: the objective, the accumulation of gradients, and the update."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from minidl.train.sums import Sums
 
 
 class Step(NamedTuple):
-    objective: Callable[..., Tensor]  # (x, y) → what gradients are taken of
-    update: Callable[[], None]  # clip the gradients and move the parameters
+    objective: Callable[..., Tensor]  # (x, y) → the scalar to differentiate
+    update: Callable[[], None]  # clip the gradients and update the parameters
     whole: Callable[..., Tensor]  # objective, backward, update
     gather: Callable[..., Tensor]  # objective, backward
 
@@ -30,12 +30,12 @@ def make_step(
     clip_norm: float | None,
     clip_value: float | None,
 ) -> Step:
-    """Plain functions, as `minidl.compile` reads them."""
+    """Make a Step of plain functions, which `minidl.compile` can trace."""
     parameters = list(model.parameters())
     total, counts, right, rows, group = sums.loss, sums.count, sums.right, sums.rows, sums.group
 
     def measured(x: Any, y: Any) -> tuple[Tensor, Any]:
-        """(the batch's mean, its count), which are added to the sums."""
+        """(the batch's mean, its count), both also added to the sums."""
         outputs = model(x)
         mean, count, counted = mean_and_count(loss, outputs, y)
         total.data = total.data + mean.data.astype(np.float64) * count
@@ -56,7 +56,7 @@ def make_step(
         if accumulate == 1:
             optimizer.zero_grad()
             mean.backward()
-        else:  # the gradient of the sum, which `update` divides
+        else:  # the gradient of the sum; `update` divides it
             mean.backward(as_array(count, mean.dtype))
         return mean
 
@@ -82,7 +82,7 @@ def make_step(
 
 
 def _hits(outputs: Any, y: Any) -> Any:
-    """(N, …) bool: where the likeliest class is the target; y: labels (N, …), or shares of the classes (N, C, …)."""
+    """(N, …) bool: whether the likeliest class is the target; y: labels (N, …), or shares of the classes (N, C, …)."""
     if outputs.ndim >= 2 and outputs.shape[1] > 1:
         return np.argmax(outputs, axis=1) == (np.argmax(y, axis=1) if y.ndim == outputs.ndim else y)
     return (outputs.reshape(len(y)) > 0) == (y.reshape(len(y)) > 0.5)

@@ -1,4 +1,4 @@
-"""What an epoch of training sums up, batch by batch."""
+"""The running sums of a training epoch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from minidl.tensor import Tensor
 
 
 class Sums:
-    """What is summed up over an epoch: Tensors of one float64, as both eager and compiled steps can add to them.
+    """The sums of an epoch: Tensors of one float64, which both eager and compiled steps can add to.
 
-    loss    means of batches, each times its count;  count: what those were divided by
-    right   right answers, where they are counted;  rows: how many answers there were
-    group   the counts of the batches that share a step, which are not kept from one step to the next
+    loss    means of batches times their counts;  count: the sum of the counts
+    right   correct predictions, if counted;  rows: the number of predictions
+    group   the counts of the batches that share a step; reset after each step
     """
 
     def __init__(self) -> None:
