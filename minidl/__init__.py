@@ -1,6 +1,6 @@
 """minidl: a deep-learning engine from scratch, on NumPy and Numba. Start with `minidl.tensor`.
 
-The examples in the docstrings take these as imported:
+The docstring examples assume these imports:
 
     import numpy as np
     import minidl
@@ -19,7 +19,7 @@ from minidl.tensor import Tensor, no_grad, op
 
 __version__ = "0.1.0"
 
-# Imported when they are first asked for: few programs ask for all of them.
+# Imported on first use: few programs use all of them.
 _NAMES = {"CompileError": "compiler", "compile": "compiler", "explain": "explanation", "summary": "overview"}
 _MODULES = ("checkpoint", "metrics", "models", "report", "search", "sklearn", "train", "warmup", "watch")
 

@@ -1,6 +1,6 @@
-"""`minidl …`: what can be asked for, and how it ends. The commands themselves are in `commands`.
+"""`minidl …`: argument parsing and exit codes. The commands themselves are in `commands`.
 
-Exit codes: 0, 1 (it failed), 2 (it was called wrongly), 130 (interrupted; what was saved stays whole).
+Exit codes: 0, 1 (failure), 2 (usage error), 130 (interrupted; saved files stay intact).
 """
 
 import argparse
@@ -25,7 +25,7 @@ MOST_UNITS, MOST_THREADS = 1_000_000, 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. argv: the arguments, None for the process's own."""
+    """Run one command and return its exit code. argv: the arguments; None: the process's own."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # closed, or replaced by the caller
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only cut the exit short
             _drop_output()
             return 130
-        except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
+        except BrokenPipeError:  # the reader of our output is gone
             _drop_output()
             return 1
         except (Failure, MemoryError, OSError) as error:
@@ -61,14 +61,14 @@ def _run(argv: Sequence[str] | None) -> int:
             except ValueError as error:
                 train.error(str(error))
         arguments = parser.parse_args(given)
-    except SystemExit as stop:  # argparse has said why
+    except SystemExit as stop:  # argparse has printed why
         return stop.code if isinstance(stop.code, int) else 2
     arguments.run(arguments)
     return 0
 
 
 def _drop_output() -> None:
-    """Let what cannot be written go nowhere, or Python complains about it at its exit."""
+    """Redirect output that cannot be written to nowhere, or Python complains at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -147,7 +147,7 @@ def _html(text: str) -> Path:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says which choice was probably meant."""
+    """A parser that suggests the nearest valid choice."""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
@@ -157,7 +157,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The parser, and that of `train`."""
+    """The main parser, and that of `train`."""
     parser = _Parser(prog="minidl", description="Train small neural networks on the CPU.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"minidl {machine.__version__}")
     added = parser.add_subparsers(metavar="command", required=True)

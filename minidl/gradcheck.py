@@ -1,4 +1,4 @@
-"""Are the gradients right? Compares them, element by element, with finite differences of the function."""
+"""Check gradients, element by element, against finite differences of the function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from minidl.tensor import FLOATS, Array, ArrayLike, Tensor
 
-_WEIGHTS = (3 / 4, -3 / 20, 1 / 60)  # of the central difference of sixth order
-POINTS = tuple(range(1, len(_WEIGHTS) + 1))  # how many steps to each side of x it looks
+_WEIGHTS = (3 / 4, -3 / 20, 1 / 60)  # of the sixth-order central difference
+POINTS = tuple(range(1, len(_WEIGHTS) + 1))  # the steps evaluated to each side of x
 
 
 class GradcheckError(AssertionError):
@@ -22,10 +22,10 @@ class GradcheckError(AssertionError):
 
 
 class GradcheckReport(NamedTuple):
-    """What `gradcheck` found. True in a condition if all is well.
+    """The result of `gradcheck`; truthy if all gradients are right.
 
-    ok          are all errors within tolerance?
-    checked     how many elements were compared
+    ok          whether all errors are within tolerance
+    checked     the number of elements compared
     worst       the name and index of the element with the largest error, e.g. "input 0[2, 1]"
     gradient    backward's value there
     expected    the finite difference there
@@ -62,18 +62,18 @@ def gradcheck(
 ) -> GradcheckReport:
     """Check backward through `fn` at `inputs` against central differences of sixth order, in float64.
 
-    The function checked is L = Σ g·fn(inputs), with a random-normal g (a sum alone would be blind to what
-    always adds up to a constant, as softmax does).
+    The function checked is L = Σ g·fn(inputs), with a random normal g (a plain sum would be blind to
+    outputs with a constant sum, such as softmax).
 
     fn          an op, a layer or model (its parameters are checked too), or any function of Tensors that
                 returns a Tensor; deterministic, and smooth within 3·eps of the inputs
-    inputs      float arrays and Tensors are differentiated, float32 ones as float64; the rest is passed on
+    inputs      float arrays and Tensors are differentiated, float32 ones as float64; others are passed on
     eps         the step
-    atol, rtol  |gradient − difference| ≤ atol + rtol·|difference| is required of each element
-    generator   of g (default: a fixed seed)
+    atol, rtol  every element must satisfy |gradient − difference| ≤ atol + rtol·|difference|
+    generator   for g (default: a fixed seed)
 
     Returns a report that names the worst element. GradcheckError (an AssertionError) if an element is off
-    and `raise_exception`; ValueError where there is nothing to check or fn gives two values for one input.
+    and `raise_exception`; ValueError if there is nothing to check or fn is not deterministic.
 
     >>> report = minidl.gradcheck(ops.tanh, np.array([0.3, -1.2]))
     >>> report.ok, report.checked
@@ -104,7 +104,7 @@ def gradcheck(
 
 
 def _variables(fn: Any, inputs: tuple[ArrayLike, ...]) -> tuple[dict[str, Tensor], list[Any], list[Tensor]]:
-    """What to differentiate, by name; the arguments to call fn with; the model's own parameters."""
+    """The variables to differentiate by, by name; the arguments for fn; the model's own parameters."""
     variables: dict[str, Tensor] = {}
     arguments: list[Any] = []
     for i, x in enumerate(inputs):
@@ -130,7 +130,7 @@ def _compare(
         for index, expected in _differences(tensor.data, loss, eps):
             gradient = float(found[name][index])
             error = float(abs(gradient - expected) / (atol + rtol * abs(expected)))
-            if np.isnan(error):  # NaN and infinity are right where both are the same
+            if np.isnan(error):  # NaN and infinity are right if both agree
                 error = 0.0 if _same(gradient, expected) else np.inf
             checked += 1
             if error > worst[3]:
@@ -155,7 +155,7 @@ def _differences(x: Array, loss: Callable[[], float], eps: float) -> Iterator[tu
 
 
 def step_at(x: float, eps: float) -> float:
-    """The step h with which finite differences are taken at x: eps, and of a large x that share."""
+    """The step h of finite differences at x: eps, relative to x if that is large."""
     return eps * max(1.0, abs(x)) if np.isfinite(x) else eps
 
 

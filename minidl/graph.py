@@ -1,4 +1,4 @@
-"""The recorded graph, walked from outside: for those who look at a computation and do not change it."""
+"""Read-only traversal of the recorded graph."""
 
 from __future__ import annotations
 

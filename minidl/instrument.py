@@ -1,4 +1,4 @@
-"""Looking on while a model runs, and leaving no trace: for those who study models from outside."""
+"""Observing a model while it runs, without leaving a trace."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _ONE_AT_A_TIME = locks.lock()
 def observed(
     call_module: Callable[..., Any], run_op: Callable[..., Any], names: Collection[str] | None = None
 ) -> Iterator[None]:
-    """Within the block, what this thread calls goes through these functions, which call it themselves.
+    """Within the block, calls of modules and ops in this thread go through these functions, which must make the call.
 
-    call_module   (call, module, *args, **kwargs) → call(module, *args, **kwargs), for every Module that is called
+    call_module   (call, module, *args, **kwargs) → call(module, *args, **kwargs), for every Module call
     run_op        (function, *args, **kwargs) → function(*args, **kwargs), the value and gradients of an op on arrays
     names         of the ops; None: all
 
-    Other threads go on as always, and may observe at the same time.
+    Other threads are not affected, and may observe at the same time.
     """
     with intercepted(_Observer(call_module, run_op, names)):
         yield
 
 
 class _Observer(Interceptor):
-    """Hands modules and ops to an observer, and the rest to whoever intercepted before."""
+    """Passes modules and ops to an observer, and the rest to the previous interceptor."""
 
     def __init__(
         self, call_module: Callable[..., Any], run_op: Callable[..., Any], names: Collection[str] | None
     ) -> None:
         self.call_module, self.run_op, self.names = call_module, run_op, names
         self.outer = SEAM.interceptor or Interceptor()
-        # who observes finds the layers of a `dense_relu` by `fused`
+        # observers find the layers of a `dense_relu` by `fused`
         self.knows_fused = type(self.outer).module is Interceptor.module or self.outer.knows_fused
 
     def module(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -81,9 +81,9 @@ class _Observer(Interceptor):
 
 @contextlib.contextmanager
 def restored(*things: Any) -> Iterator[None]:
-    """After the block, these are as before: attributes, lists, dicts, values of arrays, states of generators.
+    """Restore these after the block: attributes, lists, dicts, values of arrays, states of generators.
 
-    One block at a time, so that none takes for before what another is changing.
+    One block at a time, so that none saves a state that another is changing.
     """
     undo: list[Callable[[], object]] = []
     seen: set[int] = set()
@@ -138,7 +138,7 @@ def restored(*things: Any) -> Iterator[None]:
 
 
 def fused(model: Module) -> dict[int, tuple[Module, Module | None]]:
-    """id(weight array) → the Dense and, where one comes after it, the ReLU: a Sequential runs both as one op."""
+    """id(weight array) → the Dense and the ReLU after it, if any, which a Sequential runs as one op."""
     found: dict[int, tuple[Module, Module | None]] = {}
     for module in model.modules():
         siblings = [m for _, m in module.children()]
@@ -149,7 +149,7 @@ def fused(model: Module) -> dict[int, tuple[Module, Module | None]]:
 
 
 def arrays_in(x: Any) -> Iterator[Array]:
-    """Arrays, Tensors' too, in this value and in its lists, tuples and dicts, in order."""
+    """Arrays, including those of Tensors, in this value and its nested lists, tuples and dicts, in order."""
     stack, seen = [x], set[int]()
     while stack:
         x = stack.pop()

@@ -1,4 +1,4 @@
-"""What this runs on: versions, the processor, memory."""
+"""The environment: versions, processor, memory."""
 
 import contextlib
 import importlib
@@ -12,13 +12,13 @@ __all__ = ["__version__", "cpu_name", "peak_memory", "threading_layers", "vector
 
 
 def versions() -> dict[str, str]:
-    """Of minidl, Python and the packages that minidl stands on."""
+    """Versions of minidl, Python and the packages minidl depends on."""
     others = {name: version(name) for name in ("numpy", "numba", "llvmlite", "safetensors")}
     return {"minidl": __version__, "python": platform.python_version(), **others}
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """The model name of the processor."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("model name"):
@@ -27,14 +27,14 @@ def cpu_name() -> str:
 
 
 def vector_bits() -> int:
-    """How wide the vectors are for which the matrix product is emitted; 0 where it is left to LLVM."""
+    """The vector width for which the matrix product is emitted; 0 if left to LLVM."""
     from minidl.ops.vectors import vector_bytes
 
     return 8 * vector_bytes()
 
 
 def threading_layers() -> list[str]:
-    """The layers that Numba can load here, best first: it takes the first."""
+    """The threading layers Numba can load here, in order of preference."""
     found = []
     for layer, module in (("tbb", "tbbpool"), ("omp", "omppool"), ("workqueue", "workqueue")):
         with contextlib.suppress(ImportError):
@@ -44,9 +44,9 @@ def threading_layers() -> list[str]:
 
 
 def peak_memory() -> float | None:
-    """MiB that this process has had in memory at most, where the system tells.
+    """The peak memory of this process in MiB, or None if the system does not report it.
 
-    On Linux from VmHWM: `ru_maxrss` there begins at what the parent process had when it started this one.
+    On Linux from VmHWM: `ru_maxrss` starts at the parent's memory when it spawned this process.
     """
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8") as file:
         for line in file:

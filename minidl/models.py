@@ -1,8 +1,8 @@
-"""Ready-made classifiers of images. Each takes float images (N, C, H, W) and gives logits (N, classes).
+"""Ready-made image classifiers. Each takes float images (N, C, H, W) and gives logits (N, classes).
 
     model = models.build("lenet", (1, 28, 28), 10)
 
-`MODELS` has them by name. Weights come from minidl's generator (`minidl.manual_seed`), in the order of the layers.
+`MODELS` maps names to them. Weights are drawn from minidl's generator (`minidl.manual_seed`), in layer order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from minidl import nn, ops
 from minidl.shared.names import hint
 from minidl.tensor import ArrayLike, Tensor
 
-_SMALL = 16  # images below this have no rows to give away
+_SMALL = 16  # smaller images have no rows to spare
 
 
 def mlp(input_shape: Sequence[int], hidden: Sequence[int], classes: int) -> nn.Sequential:
     """Flatten, then for each of `hidden` a Dense of that width and a ReLU, then a Dense to `classes` logits.
 
-    input_shape: that of one example, as (1, 28, 28). Weights come from minidl's generator (`minidl.manual_seed`).
+    input_shape: of one example, as (1, 28, 28). Weights are drawn from minidl's generator (`minidl.manual_seed`).
     """
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(input_shape)
@@ -37,8 +37,8 @@ def mlp(input_shape: Sequence[int], hidden: Sequence[int], classes: int) -> nn.S
 def lenet(input_shape: Sequence[int], classes: int) -> nn.Sequential:
     """Two convolutions of 5×5, each with a pooling that halves the image, then three dense layers.
 
-    LeCun et al. 1998, figure 2, with today's parts. The second convolution keeps the size of images below 16×16, and
-    takes 4 rows and columns from larger ones. ValueError: less than 4 rows or columns.
+    LeCun et al. 1998, figure 2, with modern parts. The second convolution keeps the size of images below 16×16, and
+    trims 4 rows and columns of larger ones. ValueError: fewer than 4 rows or columns.
     """
     channels, *size = _image_shape("lenet", input_shape, 4)
     margin = 2 if min(size) < _SMALL else 0
@@ -52,7 +52,7 @@ def lenet(input_shape: Sequence[int], classes: int) -> nn.Sequential:
 
 
 def resnet(input_shape: Sequence[int], classes: int) -> nn.Sequential:
-    """A convolution, two residual blocks of 32 and 64 channels, and the mean over the image to a Dense.
+    """A convolution, two residual blocks of 32 and 64 channels, then global average pooling and a Dense.
 
     He et al. 2016, "Deep residual learning", figure 3, much reduced. Images of 16×16 and more are halved after the
     first convolution.
@@ -77,7 +77,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class RowReader(nn.Module):
-    """An LSTM that reads an image row by row, H steps of C·W numbers; its last state goes to a Dense.
+    """An LSTM that reads an image row by row, H steps of C·W numbers, with a Dense on its last state.
 
     input_shape (C, H, W); hidden: the width of the state. ValueError: images of another shape.
     """
@@ -113,9 +113,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "lenet": lenet, "resn
 
 
 def build(name: str, input_shape: Sequence[int], classes: int, **options: Any) -> nn.Module:
-    """`MODELS[name]` for images of input_shape (C, H, W), with options of its own: `hidden` for mlp and lstm.
+    """`MODELS[name]` for images of input_shape (C, H, W), with its own options: `hidden` for mlp and lstm.
 
-    ValueError: a name that is not known. TypeError: an option that this model does not have, or needs.
+    ValueError: an unknown name. TypeError: an unknown or missing option.
     """
     if name not in MODELS:
         raise ValueError(f"models.build: expected a model of {list(MODELS)}, found {name!r}{hint(name, MODELS)}")

@@ -1,4 +1,4 @@
-"""Where randomness comes from: one generator that can be seeded, for all who are not given their own."""
+"""Random numbers: the seedable default generator, used wherever no other is given."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 
 def default_generator() -> np.random.Generator:
-    """The generator of weights, dropout and shuffling where no other is given (PCG64, O'Neill 2014)."""
+    """The generator of weights, dropout and shuffling by default (PCG64, O'Neill 2014)."""
     made = _default_generator()
     return made if SEAM.interceptor is None else SEAM.interceptor.generator(made)
 
 
 @cache
 def _default_generator() -> np.random.Generator:
-    from numpy.random import default_rng  # a tenth of NumPy's import time, and not everybody draws numbers
+    from numpy.random import default_rng  # a tenth of NumPy's import time, and not every program draws numbers
 
     made = default_rng()
     locks.renewed(made.bit_generator.lock)
@@ -45,14 +45,14 @@ def _default_generator() -> np.random.Generator:
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Where a generator is, as numbers and arrays: NumPy's own dictionary, which names the kind of bit generator."""
+    """The state of a generator, as numbers and arrays: NumPy's own dictionary, which names the bit generator."""
     return dict(generator.bit_generator.state)
 
 
 def set_generator_state(generator: np.random.Generator, state: Mapping[str, Any]) -> None:
-    """Put a generator where another was: it goes on with the same bits. `state` is `generator_state`'s.
+    """Set the state of a generator, which then continues bit for bit. `state` is from `generator_state`.
 
-    TypeError: not a dictionary, or of another kind of bit generator. ValueError: damaged. Nothing is changed then.
+    TypeError: not a dictionary, or of another kind of bit generator. ValueError: damaged. On errors nothing changes.
     """
     bits = generator.bit_generator
     mine, theirs = type(bits).__name__, state.get("bit_generator") if isinstance(state, Mapping) else state

@@ -1,8 +1,8 @@
-"""Compile the kernels of dense nets ahead, so that no later process waits for Numba. Not imported by `minidl` itself.
+"""Compile the kernels of dense nets ahead of time, so that no later process has to. Not imported by `minidl` itself.
 
-The real ops, optimizers and loader run on tiny arrays, with every kernel replaced by one that notes the types of
-its arguments and answers in plain Python. Then both builds of each kernel are compiled for the types noted:
-neither a kernel's threshold for threads nor the number of cores here decides what will be ready.
+The real ops, optimizers and loader run on tiny arrays, with every kernel replaced by one that records its
+argument types and runs in plain Python. Then both builds of each kernel are compiled for the recorded types,
+whatever the kernel's threshold for threads and the number of cores here.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ Progress = Callable[[str, int], None]
 
 
 def warmup(progress: Progress | None = None) -> list[str]:
-    """Compile, or take from the cache, the kernels of dense nets for float32 and float64: serial and threaded.
+    """Compile, or load from the cache, the kernels of dense nets for float32 and float64: serial and threaded.
 
-    Those of convolution, pooling, normalisation, recurrence, embedding and attention are compiled when they are first
-    used: all of them would take minutes here. `compile_for` compiles those that a net of yours needs.
+    Those of convolution, pooling, normalisation, recurrence, embedding and attention are compiled on first use, since
+    all of them would take minutes. `compile_for` compiles those that a given net needs.
 
-    progress   called before each kernel with its name, and how many there are
+    progress   called before each kernel with its name and the total number
 
-    Returns the names of the kernels that ops call, sorted (kernels that only kernels call are compiled into these);
-    none under `NUMBA_DISABLE_JIT=1`, where nothing is ever compiled. Call it while no other thread computes: for a
-    moment the kernels are replaced.
+    Returns the names of the kernels that ops call, sorted (kernels called only by kernels are compiled into those);
+    none under `NUMBA_DISABLE_JIT=1`, where nothing is compiled. Call it while no other thread computes: the kernels
+    are temporarily replaced.
     """
 
     def everything() -> None:
@@ -41,7 +41,7 @@ def warmup(progress: Progress | None = None) -> list[str]:
 
 
 def compile_for(run: Callable[[], object], progress: Progress | None = None) -> list[str]:
-    """Compile every kernel that ops call while `run()` runs, for the types met there. The rest as for `warmup`."""
+    """Compile every kernel that ops call while `run()` runs, for the types used there. Otherwise as `warmup`."""
     if interpreted():
         return []
     noting = _Noting()
@@ -58,14 +58,14 @@ def compile_for(run: Callable[[], object], progress: Progress | None = None) -> 
 
 
 class _Noting(Interceptor):
-    """Notes the calls of kernels, and answers them in plain Python."""
+    """Records kernel calls and runs them in plain Python."""
 
     def __init__(self) -> None:
         self.calls: dict[Kernel, list[tuple[Any, ...]]] = {}
         self._inside = False
 
     def kernel(self, kernel: Kernel, args: tuple[Any, ...]) -> Any:
-        if self._inside:  # a kernel that another calls is compiled into that one
+        if self._inside:  # a kernel called by another is compiled into it
             return kernel.py_func(*args)
         self.calls.setdefault(kernel, []).append(args)
         self._inside = True
@@ -76,7 +76,7 @@ class _Noting(Interceptor):
 
 
 def _use_kernels(dtype: np.dtype[Any]) -> None:
-    """Call every op of dense nets that has kernels, and every optimizer, with all types of their arguments."""
+    """Call every op of dense nets that has kernels, and every optimizer, with all types of arguments."""
 
     def array(*shape: int) -> Array:
         return np.full(shape, 0.5, dtype)
@@ -100,7 +100,7 @@ def _use_kernels(dtype: np.dtype[Any]) -> None:
         for left in (array(*a), array(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2)):
             ops.matmul(Tensor(left, requires_grad=True), Tensor(array(*b), requires_grad=True)).sum().backward()
     ops.softmax(Tensor(array(2, 3), requires_grad=True)).sum().backward()
-    transpose_copy(array(1, 2, 3), array(1, 3, 2))  # which only large products need
+    transpose_copy(array(1, 2, 3), array(1, 3, 2))  # used only by large products
 
 
 def _load_batch() -> None:

@@ -1,10 +1,10 @@
-"""Is a kernel right, and how near does it come to what this machine can do? `minidl bench` in Python.
+"""Check kernels and measure how close they come to the limits of this machine: `minidl bench` in Python.
 
     @relu_forward.variant
     def mine(x, y): ...
 
     print(report.table(measure.bench([Task("relu_forward")])))
 
-`cases` says what each kernel is timed on and what it must compute, `peak` measures the machine, `measure` checks and
-times, `report` prints, compares and draws, `assembly` reads what the compiler made.
+`cases` defines the inputs and reference of each kernel, `peak` measures the machine, `measure` checks and times,
+`report` prints and compares, `assembly` reads the compiled code.
 """

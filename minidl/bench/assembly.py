@@ -1,4 +1,4 @@
-"""What the compiler made of a kernel: its hottest loop, and what is good and bad in it. For x86-64 and ARM64."""
+"""The compiled code of a kernel: its hottest loop, and what is good and bad in it. For x86-64 and ARM64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLOAT = re.compile(
 
 
 def compiled_source(kernel: Kernel, case: Case, dtype: str) -> str:
-    """The assembly of the serial build for this dtype, and of the kernels that it calls, compiled afresh."""
+    """The assembly of the serial build for this dtype and of the kernels it calls, compiled afresh."""
     build: Any = kernel.serial
     types = tuple(build.typeof_pyval(x) for x in arguments_of(case, (2,) * len(case.dims), dtype))
     texts = [_assembly(kernel, types)]
@@ -42,13 +42,13 @@ def _assembly(kernel: Kernel, types: tuple[Any, ...]) -> str:
     from numba.core.caching import NullCache
 
     build: Any = Kernel(kernel.py_func, None, kernel.fma).serial
-    build._cache = NullCache()  # what comes from the disk has no assembly
+    build._cache = NullCache()  # code loaded from disk has no assembly
     build.compile(types)
     return str(next(iter(build.inspect_asm().values())))
 
 
 def instructions(text: str) -> list[list[str]]:
-    """The basic blocks, each a list of instructions with its label first; without the Python wrapper."""
+    """The basic blocks without the Python wrapper: each a list of instructions, its label first."""
     blocks: list[list[str]] = [[]]
     inside = True
     for line in text.splitlines():
@@ -64,14 +64,14 @@ def instructions(text: str) -> list[list[str]]:
 
 
 def is_loop(block: list[str]) -> bool:
-    """Does it jump back to its own start?"""
+    """Whether the block jumps back to its own start."""
     return any(line.split()[-1] == block[0] for line in block[1:] if line[0] in "jb")
 
 
 def summary(text: str) -> tuple[dict[str, Any], list[str]]:
     """(counts over the hottest loop, its instructions).
 
-    The hottest is the loop with the most arithmetic on vectors, the shortest of several.
+    The hottest loop is the one with the most vector arithmetic, the shortest of equals.
     """
     loops = [block for block in instructions(text) if is_loop(block)] or instructions(text) or [[""]]
     hottest = max(loops, key=lambda block: (_vector_arithmetic(block), -len(block)))
@@ -95,7 +95,7 @@ def _vector_arithmetic(block: list[str]) -> int:
 
 
 def _width(line: str) -> int:
-    """Bits of the widest register named; those of a single number if the instruction works on one."""
+    """Bits of the widest register named, or of a single number for a scalar instruction."""
     if found := re.search(r"s([sd])$", line.split()[0]):
         return 32 if found[1] == "s" else 64
     return next((bits for bits, pattern in _REGISTERS if re.search(pattern, line)), 0)

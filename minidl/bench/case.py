@@ -1,4 +1,4 @@
-"""What a case of a kernel is, and all of them by the kernel's name: `cases` registers them."""
+"""A benchmark case of a kernel, and the registry of all cases by kernel name, filled by `cases`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Case:
     """One kind of work for a kernel.
 
     kernel      what is timed
-    dims        the names of the numbers in a shape, as "MKN"
-    shapes      those that are timed unless others are asked for
-    arguments   (rng, dtype, *shape) → the kernel's arguments, outputs filled with NaN where they are not inputs too
-    outputs     which of these it writes
+    dims        the names of the sizes in a shape, such as "MKN"
+    shapes      the shapes timed by default
+    arguments   (rng, dtype, *shape) → the kernel's arguments, outputs filled with NaN unless they are also inputs
+    outputs     the arguments it writes
     flops       (*shape) → floating-point operations, a multiply-add being two
     moved       (*shape) → numbers of the dtype that must be read or written at least once
-    numpy       the same on copies: (*arguments) → its outputs. With float64 arguments it is the reference
-    torch       (torch, *arguments as torch has them) → its outputs, or None if it has nothing like it
-    label       tells several cases of one kernel apart
+    numpy       the same computation on copies: (*arguments) → the outputs. With float64 arguments it is the reference
+    torch       (torch, *arguments as torch tensors) → the outputs; None if PyTorch has no equivalent
+    label       distinguishes several cases of one kernel
     """
 
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""What each kernel is checked and timed on: its arguments for a shape, its work, and the same in NumPy and PyTorch."""
+"""The benchmark cases: arguments for a shape, the work, and the same computation in NumPy and PyTorch."""
 
 from __future__ import annotations
 
@@ -283,4 +283,4 @@ case(
     numpy=lambda rows, indices, out: (rows[indices],), torch=lambda torch, rows, indices, out: (rows[indices],),
 )  # fmt: skip
 
-from minidl.bench import cases_attention, cases_conv  # noqa: E402, F401 (enters its cases)
+from minidl.bench import cases_attention, cases_conv  # noqa: E402, F401 (registers cases)

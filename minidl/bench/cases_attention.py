@@ -1,4 +1,4 @@
-"""What the kernels of softmax and attention are checked and timed on; `cases` says in which form."""
+"""Benchmark cases of softmax and attention, in the form of `cases`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FACTOR = 0.25
 
 
 def _weights(q: Any, k: Any) -> Any:
-    """softmax(FACTOR·k·qᵀ) over the keys, as the kernels have it: (N, S, L)."""
+    """softmax(FACTOR·k·qᵀ) over the keys, in the layout of the kernels: (N, S, L)."""
     scores = FACTOR * (k @ q.swapaxes(1, 2))
     e = np.exp(scores - scores.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)

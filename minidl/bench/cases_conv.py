@@ -1,4 +1,4 @@
-"""What convolution is checked and timed on: colour images, with few filters; `cases` says in which form."""
+"""Benchmark cases of convolution, on colour images with few filters, in the form of `cases`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minidl.bench.case import Arguments, blank, case, normal
 from minidl.ops import conv_naive  # noqa: F401 (its variant of conv2d_forward)
 from minidl.ops.conv_kernels import conv2d_forward
 
-IMAGES, CHANNELS, OUTPUTS = 1, 3, 2  # little, as plain Python checks it too; 3 × 3 filters, a padding of 1
+IMAGES, CHANNELS, OUTPUTS = 1, 3, 2  # small, as plain Python is checked too; 3 × 3 filters, padding 1
 
 
 def _arguments(rng: Any, dtype: Any, height: int, width: int) -> Arguments:

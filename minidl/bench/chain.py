@@ -1,4 +1,4 @@
-"""The multiply-add loop of `bench.peak`, emitted as LLVM vector instructions. Imported when it is compiled."""
+"""The multiply-add loop of `bench.peak`, emitted as LLVM vector instructions. Imported only to compile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minidl.ops import vectors
 
 
 def vector_bytes() -> int:
-    """How wide the vectors are: as for the matrix product, and 16 bytes where there is no tile for that."""
+    """The vector width: as for the matrix product, or 16 bytes if it has no tile here."""
     return vectors.vector_bytes() or 16
 
 

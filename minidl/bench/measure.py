@@ -1,4 +1,4 @@
-"""Time kernels that were checked first, beside NumPy and PyTorch, alternating."""
+"""Check kernels, then time them in alternation with NumPy and PyTorch."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from minidl.bench.rivals import RIVALS, Rivals
 from minidl.bench.verify import BenchError, aligned, arguments_of, copied, verify
 from minidl.jit import Kernel, get_num_threads, interpreted
 
-SAMPLE = 10e-3  # seconds that one sample lasts, or one call if that is longer
-WARM = 20e-3  # seconds of the same before it: threads that slept may first have to share a core
-PAUSE = 0.05  # seconds between one and the next: idle threads spin for as long before they let go of their core
+SAMPLE = 10e-3  # seconds per sample, or one call if longer
+WARM = 20e-3  # seconds of warm-up before it: threads just woken may first share a core
+PAUSE = 0.05  # seconds between samples: idle threads spin about that long before releasing their core
 MOST_BYTES = 4 << 30
 
 
 @dataclass
 class Task:
-    """What to time: a kernel by name, its variants (None: all, on the first shape), a shape (None: the case's own)."""
+    """What to time: a kernel by name, its variants (None: all, on the first shape), a shape (None: the case's)."""
 
     kernel: str
     variants: list[str] | None = None
@@ -39,7 +39,7 @@ class Task:
 
 @dataclass
 class Result:
-    """One line of the table. Times are seconds a call; `seconds` is the median of `samples`."""
+    """One line of the table. Times are in seconds per call; `seconds` is the median of `samples`."""
 
     kernel: str
     case: str
@@ -68,7 +68,7 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Of what the roofs allow: 1 is the best that this machine could do."""
+        """The share of the roofline: 1 is the best this machine can do."""
         return self.roof / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Result:
 
 
 def cases_of(task: Task) -> list[tuple[Case, tuple[int, ...]]]:
-    """The cases and shapes of a task. BenchError: unknown kernel or dtype, or a shape that makes no sense."""
+    """The cases and shapes of a task. BenchError: unknown kernel or dtype, or an invalid shape."""
     if task.kernel not in CASES:
         raise BenchError(f"expected one of the kernels {', '.join(CASES)}, found {task.kernel!r}")
     found = []
@@ -106,7 +106,7 @@ def variants_of(task: Task, case: Case, shape: tuple[int, ...]) -> dict[str, Ker
     kernel = case.kernel
     known = {"minidl": kernel, **kernel.variants}
     if task.variants is None:
-        return known if shape in (task.shape, case.shapes[0]) else {"minidl": kernel}  # the naive ones take long
+        return known if shape in (task.shape, case.shapes[0]) else {"minidl": kernel}  # the naive ones are slow
     if unknown := [name for name in task.variants if name not in known]:
         raise BenchError(f"{task.kernel}: expected variants among {', '.join(known)}, found {', '.join(unknown)}")
     return {name: known[name] for name in ("minidl", *task.variants)}
@@ -117,8 +117,8 @@ def bench(
 ) -> tuple[dict[str, Any], list[Result]]:
     """(the machine, a Result for each case, shape and variant). See `table` in `bench.report`.
 
-    Each variant is checked before it is timed; in each of `rounds` everyone is timed once, in turn. Rivals that are
-    not installed are left out.
+    Each variant is checked before it is timed; in each of `rounds` all are timed once, in turn. Rivals that are not
+    installed are left out.
 
     BenchError, WrongResult: before anything is timed.
     """
@@ -182,7 +182,7 @@ def _timer(run: Callable[..., Any], arguments: list[Any]) -> Callable[[int], flo
 
 
 def _import_numba() -> float | None:
-    """Seconds that importing Numba took, or None if it was there already."""
+    """The seconds that importing Numba took, or None if it was already imported."""
     if "numba" in sys.modules or interpreted():
         return None
     start = time.perf_counter()
@@ -191,7 +191,7 @@ def _import_numba() -> float | None:
 
 
 def _compile(kernel: Kernel, arguments: list[Any]) -> tuple[float, bool, float] | None:
-    """(seconds to compile or load, from the cache?, seconds of the first call then); None if there is nothing to do."""
+    """(seconds to compile or load, whether from the cache, seconds of the first call); None if already compiled."""
     if interpreted():
         return None
     start = time.perf_counter()
@@ -208,7 +208,7 @@ def _compile(kernel: Kernel, arguments: list[Any]) -> tuple[float, bool, float] 
 
 
 def describe(roofs: dict[int, peak.Peak], others: Rivals) -> dict[str, Any]:
-    """Of the machine and the run: what a reader needs to judge the figures, and to repeat them."""
+    """A description of the machine and the run, for judging and repeating the figures."""
     import numba
 
     with_layer = None

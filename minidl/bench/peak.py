@@ -1,4 +1,4 @@
-"""What this machine can do at most: multiply-adds a second, and bytes a second from each level of its memory."""
+"""The peaks of this machine: multiply-adds per second, and bytes per second from each level of memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from minidl.jit import get_num_threads, kernel, prange, set_num_threads
 from minidl.tensor import Array
 
-LEVELS = (24 << 10, 512 << 10, 8 << 20, 192 << 20)  # bytes: in the first, second, third level, and beyond
-CHAIN = 24  # independent sums, more than the latency of a multiply-add needs
+LEVELS = (24 << 10, 512 << 10, 8 << 20, 192 << 20)  # bytes: in the first, second and third cache level, and beyond
+CHAIN = 24  # independent sums, enough to hide the latency of a multiply-add
 
 
 def _emitted_chain() -> Any:
-    """The intrinsic: there is one for every processor."""
+    """The intrinsic, available on every processor."""
     from minidl.bench import chain
 
     return chain.multiply_add_chain
@@ -48,24 +48,24 @@ def triad(b: Array, c: Array, s: Any, a: Array, repeats: int) -> None:
 
 
 class Peak:
-    """The measured roofs, for a number of threads: `flops` by dtype, `bytes` by level; both a second."""
+    """The measured roofs for a number of threads: `flops` by dtype and `bytes` by level, per second."""
 
     def __init__(self, threads: int, flops: dict[str, float], bandwidth: dict[int, float]) -> None:
         self.threads, self.flops, self.bandwidth = threads, flops, bandwidth
 
     def roof(self, dtype: str, flops: int, moved: int) -> tuple[float, str]:
-        """(least seconds, what sets them: "compute" or "memory") for this work; the memory is that which holds it."""
+        """(least seconds, what sets them: "compute" or "memory") for this work, in the memory level that holds it."""
         level = next((size for size in LEVELS if moved <= 2 * size), LEVELS[-1])
         compute, memory = flops / self.flops[dtype], moved / self.bandwidth[level]
         return (compute, "compute") if compute >= memory else (memory, "memory")
 
     def again(self, dtype: str) -> None:
-        """Measure the multiply-adds once more, and keep the best: the clock of a machine changes."""
+        """Measure the multiply-adds again and keep the best, as clock rates vary."""
         self.flops[dtype] = max(self.flops[dtype], _flops(np.dtype(dtype), self.threads, 1))
 
 
 def measure(threads: int, rounds: int = 5) -> Peak:
-    """Measure with that many threads: the best of `rounds` short runs each."""
+    """Measure with that many threads: the best of `rounds` short runs."""
     before = get_num_threads()
     set_num_threads(threads)
     try:

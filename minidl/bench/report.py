@@ -1,4 +1,4 @@
-"""What `minidl bench` prints and keeps: the table, JSON, and the comparison with an earlier run."""
+"""The output of `minidl bench`: the table, JSON, and the comparison with an earlier run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from minidl.bench.measure import Result
 from minidl.bench.verify import BenchError
 
-LEAST_CHANGE = 0.05  # less than this is never called a regression
+LEAST_CHANGE = 0.05  # smaller changes are never called regressions
 
 
 def seconds(value: float) -> str:
@@ -21,7 +21,7 @@ def seconds(value: float) -> str:
 
 
 def header(told: dict[str, Any]) -> list[str]:
-    """What was measured on: the machine, the versions, the peak."""
+    """The machine, the versions and the peak measured."""
     vectors = f"{told['vector_bits']}-bit vectors" if told["vector_bits"] else "vectors as LLVM finds them"
     layer = f" ({told['threading_layer']})" if told["threading_layer"] else ""
     lines = [f"{told['cpu']}, {told['cores']} cores, {vectors}; {told['threads']} threads{layer}"]
@@ -89,7 +89,7 @@ def as_json(told: dict[str, Any], results: list[Result]) -> str:
 
 
 def read_json(text: str, name: str) -> dict[str, Any]:
-    """What `as_json` made. BenchError: it is something else."""
+    """Parse the output of `as_json`. BenchError: it is not."""
     try:
         found = json.loads(text)
         if found["format"] != 1:
@@ -108,11 +108,11 @@ def _key(line: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def compare(old: dict[str, Any], results: list[Result]) -> tuple[list[str], bool]:
-    """(a line for each time found in both runs, has any become slower by more than the noise?)
+    """(a line for each time found in both runs, whether any became slower by more than the noise).
 
-    The ratio is new / old, both divided by NumPy's time for the same in the same run where both have it, since a
-    machine's speed changes from run to run. The noise is the middle half of the samples of all that went into the
-    ratio, twice; anything below 5 % counts as noise too. BenchError: nothing is found in both.
+    The ratio is new / old, each divided by NumPy's time in the same run if both have it, since a machine's speed varies
+    between runs. The noise is twice the interquartile range of all samples in the ratio, and at least 5 %. BenchError:
+    the runs have no time in common.
     """
     before = {_key(line): line for line in old["results"]}
     now = {_key(line.as_dict()): line.as_dict() for line in results}

@@ -1,6 +1,6 @@
-"""A process in which NumPy or PyTorch does what a kernel does: `python -m minidl.bench.rival torch`.
+"""A process that runs the NumPy or PyTorch equivalent of a kernel: `python -m minidl.bench.rival torch`.
 
-Reads a JSON object a line: a case to prepare (kernel, label, shape, dtype), or how often to run it (repeats).
+Reads one JSON object per line: a case to prepare (kernel, label, shape, dtype), or the number of runs (repeats).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minidl.bench.verify import WrongResult, aligned, arguments_of, compare
 
 
 def openblas_core() -> str | None:
-    """The processor for which NumPy's OpenBLAS has chosen its code, where NumPy has one."""
+    """The processor type that NumPy's OpenBLAS selected; None without OpenBLAS."""
     for path in glob.glob(os.path.join(os.path.dirname(np.__file__), os.pardir, "numpy.libs", "*openblas*")):
         library = ctypes.CDLL(path)
         for name in ("scipy_openblas_get_corename64_", "openblas_get_corename64_", "openblas_get_corename"):
@@ -43,7 +43,7 @@ def _about(name: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _prepared(torch: Any, request: dict[str, Any]) -> tuple[Callable[[], Any] | None, str]:
-    """(what to time, "") or (None, why not)."""
+    """(the function to time, "") or (None, the reason against)."""
     shape, dtype = tuple(request["shape"]), request["dtype"]
     case = next(c for c in CASES[request["kernel"]] if c.label == request["label"])
     arguments = arguments_of(case, shape, dtype)

@@ -1,4 +1,4 @@
-"""NumPy and PyTorch at work beside minidl, at their best, each in a process of its own (see `rival`)."""
+"""NumPy and PyTorch as rivals of minidl, each in its own process and at its best (see `rival`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RIVALS = ("numpy", "torch")
 
 
 class Rivals:
-    """Their processes, so that no two thread pools meet in one. A context manager."""
+    """A context manager of the rivals' processes, separate so that thread pools do not compete."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.processes: dict[str, subprocess.Popen[str]] = {}
@@ -52,7 +52,7 @@ class Rivals:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()  # type: ignore[union-attr]
             try:
-                process.wait(timeout=0.0 if any(exception) else 5.0)  # it ends with its input
+                process.wait(timeout=0.0 if any(exception) else 5.0)  # it exits when its input closes
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -67,13 +67,13 @@ class Rivals:
         return None
 
     def ask(self, name: str, **request: Any) -> Any:
-        """What a rival answers, or None if it is no more."""
+        """The answer of a rival, or None if it has exited."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=self.processes[name].stdin, flush=True)
         return self._read(name)
 
     def prepare(self, kernel: str, case: Case, shape: tuple[int, ...], dtype: str) -> list[str]:
-        """Those rivals that can do this, and have been seen to do it right."""
+        """The rivals that support this case and compute it correctly."""
         ready = []
         for name in list(self.processes):
             answer = self.ask(name, kernel=kernel, label=case.label, shape=shape, dtype=dtype)
@@ -94,12 +94,12 @@ class Rivals:
 
 
 def _environment() -> dict[str, str]:
-    """As many threads as minidl, and nothing that holds a rival back to an older instruction set."""
+    """As many threads as minidl, and no restriction to an older instruction set."""
     held = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
     environment = {k: v for k, v in os.environ.items() if k not in held}
     if machine.vector_bits() == 512:  # OpenBLAS does not know every processor that has AVX-512
         environment["OPENBLAS_CORETYPE"] = "SkylakeX"
-    elif os.environ.get("NUMBA_CPU_NAME"):  # minidl itself is held back: then hold all to AVX2
+    elif os.environ.get("NUMBA_CPU_NAME"):  # minidl itself is restricted: restrict all to AVX2
         environment |= {
             "OPENBLAS_CORETYPE": "Haswell",
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",

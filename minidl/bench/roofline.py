@@ -8,13 +8,13 @@ from minidl.bench.measure import Result
 from minidl.bench.verify import BenchError
 from minidl.shared.plot import as_png, new_figure
 
-COLOURS = {"minidl": "#0072b2", "numpy": "#e69f00", "torch": "#d55e00"}  # Okabe and Ito: for every eye
+COLOURS = {"minidl": "#0072b2", "numpy": "#e69f00", "torch": "#d55e00"}  # Okabe and Ito: safe for colour-blind readers
 OTHERS = "#999999"
 MARKERS = {"minidl": "o", "numpy": "s", "torch": "^"}
 
 
 def check_plot() -> None:
-    """BenchError if Matplotlib is missing."""
+    """Raise BenchError if Matplotlib is missing."""
     try:
         new_figure("--plot", 1, 1)
     except ImportError as error:
@@ -63,7 +63,7 @@ def draw(told: dict[str, Any], results: list[Result]) -> bytes:
 
 
 def _labels(drawn: list[Result]) -> list[tuple[float, float, str]]:
-    """Where to write each kernel's name: beside minidl's own point, once for each kernel and case."""
+    """The position of each label: beside minidl's own point, once per kernel and case."""
     labels: dict[tuple[str, str], tuple[float, float, str]] = {}
     for line in drawn:
         if line.variant == "minidl":

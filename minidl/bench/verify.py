@@ -1,4 +1,4 @@
-"""Does a variant compute what its kernel's reference does? Asked of each before it is timed."""
+"""Verify variants against their kernel's reference, before they are timed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from minidl.tensor import Array
 
 
 class BenchError(ValueError):
-    """There is nothing sensible to time: an unknown name, or a shape that makes no sense."""
+    """Nothing to time: an unknown name, or an invalid shape."""
 
 
 class WrongResult(BenchError):
-    """A variant computes something else than its kernel; the message names the worst element."""
+    """A variant differs from its reference; the message names the worst element."""
 
 
 def arguments_of(case: Case, shape: tuple[int, ...], dtype: str) -> list[Any]:
-    """The same for everybody: from a generator with seed 0."""
+    """The arguments of a case, always from a generator with seed 0."""
     return case.arguments(np.random.default_rng(0), np.dtype(dtype), *shape)
 
 
@@ -31,9 +31,9 @@ def copied(arguments: list[Any]) -> list[Any]:
 def check(
     case: Case, name: str, run: Callable[..., Any], shape: tuple[int, ...], dtype: str, nan: bool = False
 ) -> None:
-    """WrongResult if `run(*arguments)` does not leave in the outputs what the reference computes in float64.
+    """Raise WrongResult unless `run(*arguments)` writes the outputs that the reference computes in float64.
 
-    nan: with a NaN in the first input of floats. What the reference makes NaN must become NaN, and nothing else.
+    nan: put a NaN into the first float input. Exactly the elements that are NaN in the reference must be NaN.
     """
     arguments = arguments_of(case, shape, dtype)
     if nan:
@@ -48,7 +48,7 @@ def check(
 
 
 def compare(case: Case, name: str, found: Iterable[Array], arguments: list[Any], shape: Any, dtype: str) -> None:
-    """WrongResult if these outputs are not what the reference makes of the arguments."""
+    """Raise WrongResult unless these outputs equal the reference's for the arguments."""
     wide = [np.float64(x) if isinstance(x, np.floating) else _wide(x) for x in arguments]
     with np.errstate(all="ignore"):
         expected = case.numpy(*wide)
@@ -78,7 +78,7 @@ def _argument(case: Case, i: int) -> str:
 
 
 def small(case: Case) -> list[tuple[int, ...]]:
-    """Awkward shapes to check on: ones and primes, and around the widths of vectors and tiles."""
+    """Awkward shapes to check: ones, primes, and sizes around the widths of vectors and tiles."""
     sizes = (1, 7, 17, 33, 65)
     return [tuple(sizes[(i + k) % len(sizes)] for k in range(len(case.dims))) for i in range(len(sizes))]
 
@@ -92,7 +92,7 @@ def verify(case: Case, name: str, kernel: Callable[..., Any], shape: tuple[int, 
 
 
 def aligned(x: Array) -> Array:
-    """A copy of x that begins at a cache line: where an array happens to begin shall favour nobody."""
+    """A copy of x aligned to a cache line, so that alignment favours nobody."""
     buffer = np.empty(x.nbytes + 64, np.uint8)
     skip = -buffer.ctypes.data % 64
     y = buffer[skip : skip + x.nbytes].view(x.dtype).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""`minidl bench`: what was asked for, in order; `measure` and `report` do the work."""
+"""`minidl bench`: runs the requested tasks in order, by `measure` and `report`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minidl.shared.terminal import Failure, bold, note, reason
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Raises Failure, with the reason for the user."""
+    """Run the command. Failure: with the reason for the user."""
     if interpreted():
         raise Failure("NUMBA_DISABLE_JIT is set: there is nothing compiled to time")
     try:
@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for name in arguments.kernel or CASES
         if arguments.kernel or arguments.dtype in CASES[name][0].dtypes
     ]
-    for task in tasks:  # whatever is wrong is told before anything takes time
+    for task in tasks:  # report errors before anything slow
         for case, shape in cases_of(task):
             variants_of(task, case, shape)
     for option, path in (("--json", arguments.json), ("--plot", arguments.plot)):

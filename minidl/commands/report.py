@@ -1,4 +1,4 @@
-"""`minidl report`: one page about a run."""
+"""`minidl report`: a one-page report of a run."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def run_report(arguments: argparse.Namespace) -> None:
 
 
 def _figures(path: Path) -> dict[str, Any]:
-    """What `minidl train` left beside the model."""
+    """Read the figures that `minidl train` left beside the model."""
     try:
         figures = json.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -1,7 +1,7 @@
-"""`minidl search`: settings with which `minidl train` does better than with its own, found in a given time.
+"""`minidl search`: find better settings than the defaults of `minidl train` in a given time.
 
-What counts is the accuracy on a part of the training set that is held out; the test set has no part in it. What is
-found is a file for `minidl train --config`, which trains the very model that the search has seen.
+The criterion is the accuracy on a held-out part of the training set; the test set is never used. The result is a file
+for `minidl train --config`, which trains exactly the model that the search evaluated.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def add_parser(
 ) -> None:
     """Add `search` to the commands. `train`: the parser of `minidl train`, whose flags are searched."""
     made = command("search", run_search, "look for settings with which `minidl train` does better")
-    kinds: dict[str, Any] = {action.dest: action.type for action in train._actions}  # numbers are read as there
+    kinds: dict[str, Any] = {action.dest: action.type for action in train._actions}  # parsed as there
     count, positive, share = kinds["epochs"], kinds["lr"], kinds["val_split"]
     reads_data(made, "mnist, or the built-in digits where that cannot be had")
     help = f"end after that (default: {MINUTES:g}, or with --trials when those are done)"
@@ -112,7 +112,7 @@ def run_search(arguments: argparse.Namespace) -> None:
 
 
 def _tell(arguments: argparse.Namespace, found: search.Results) -> None:
-    """The table and what is left in the directory."""
+    """Print the table and the files written."""
     if not found.ranked():
         first = f": {found.rows[0].error}" if found.rows else ""
         raise Failure(f"no trial has ended well{first}; {arguments.out} keeps what there is, and --resume goes on")
@@ -141,7 +141,7 @@ def _percent(row: search.Row) -> str:
 
 
 class _Teller:
-    """A line on stderr for each trial that was trained to the end."""
+    """Prints a line on stderr for each trial trained to the end."""
 
     def __init__(self, budget: int | None) -> None:
         self.budget, self.best, self.count = budget, 0.0, set[int]()
@@ -161,9 +161,9 @@ class _Teller:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The validation accuracy that `minidl train` reaches with a trial's settings: an objective.
+    """An objective: the validation accuracy that `minidl train` reaches with a trial's settings.
 
-    defaults    of all flags;  data_dir: where the data is
+    defaults    of all flags;  data_dir: the directory of the data
     """
 
     defaults: Mapping[str, Any]
@@ -173,7 +173,7 @@ class Accuracy:
         asked = {**self.defaults, **trial}
         total = asked["epochs"]
         train, held = _split(asked["dataset"], self.data_dir, asked["val_split"], asked["seed"])
-        manual_seed(asked["seed"])  # not the trial's own: so `minidl train` can do the same
+        manual_seed(asked["seed"])  # not the trial's own, so that `minidl train` can reproduce it
         options = {"hidden": asked["hidden"]} if asked["model"] == "mlp" else {}
         model = models.build(asked["model"], train.x.shape[1:], CLASSES, **options)
         optimizer = named_optimizer(asked["optimizer"], model, asked["lr"], asked["weight_decay"])
@@ -182,14 +182,14 @@ class Accuracy:
             standard = dict(zip(("mean", "std"), data.mean_std(train.x), strict=True))
         changes = [AUGMENTATIONS[a]() for a in asked["augment"]] or None
         loader = data.Loader(train, batch_size=asked["batch_size"], shuffle=True, augment=changes, **standard)
-        # That of the whole training, of which a small budget sees the beginning.
+        # The schedule of the whole training, of which a small budget is the beginning.
         schedule = asked["schedule"] and SCHEDULES[asked["schedule"]](optimizer, total, len(loader))
 
         validation = data.Loader(held, batch_size=1000, **standard)
         pause = None
         if trial.budget is not None and trial.budget < total * len(train):
             pause = _Pause(max(1, trial.budget // asked["batch_size"]), trial.checkpoint)
-        with np.errstate(all="ignore"):  # what diverges is told by its row
+        with np.errstate(all="ignore"):  # divergence is reported in the row
             history = fit(
                 model, loader, validation, epochs=total, optimizer=optimizer, schedule=schedule,
                 metrics=["accuracy"], callbacks=[] if pause is None else [pause],
@@ -202,13 +202,13 @@ class Accuracy:
 
 
 class _Pause:
-    """End a run after so many steps, and leave a checkpoint from which it goes on as if it had not ended."""
+    """End a run after so many steps, with a checkpoint from which it resumes bit for bit."""
 
     def __init__(self, step: int, path: str) -> None:
         self.step, self.path, self.there_already = step, path, False
 
     def on_train_begin(self, run: Run) -> None:
-        if run.step >= self.step:  # it has been here, but the search was killed before it could tell
+        if run.step >= self.step:  # already reached, but the search was killed before recording it
             self.there_already = True
             run.stop("it has had all that it may for now")
 
@@ -220,14 +220,14 @@ class _Pause:
 
 @functools.cache
 def _split(name: str, data_dir: str | None, share: float, seed: int) -> tuple[data.Dataset, data.Dataset]:
-    """(to train on, to validate with), as `minidl train --val-split` has them; read once in each process."""
+    """(training set, validation set), as in `minidl train --val-split`; read once per process."""
     train, _ = data.load(name, data_dir, offline=True)
     split: Any = data.train_test_split(train, test_size=share, stratify=train.y, seed=seed)
     return tuple(split)
 
 
 def _budgets(epochs: Any, count: int) -> list[int]:
-    """How many images to train on: all epochs of `count`, a third, a ninth, a 27th; as far as those say something."""
+    """Numbers of training images: all epochs of `count`, a third, a ninth, a 27th, if enough to be informative."""
     if not isinstance(epochs, int):
         raise Failure("--method halving trains longer what does well: name one number of `epochs` in the space")
     least, total = min(count, LEAST_IMAGES), epochs * count

@@ -1,4 +1,4 @@
-"""What `minidl search` may choose among: values of the flags of `minidl train`, by default or as a TOML file says."""
+"""The space of `minidl search`: values of the flags of `minidl train`, by default or from a TOML file."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ SEARCHED = (*SPACE, "model", "epochs", "clip_norm", "augment", "standardize")
 
 
 def read(train: argparse.ArgumentParser, path: str) -> dict[str, Any]:
-    """The space in a TOML file. ArgumentTypeError: no space of values that the flags of `train` take."""
+    """Read the space in a TOML file. ArgumentTypeError: invalid, or values that the flags of `train` do not take."""
     try:
         with open(path, "rb") as file:
             given = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
@@ -35,13 +35,13 @@ def read(train: argparse.ArgumentParser, path: str) -> dict[str, Any]:
                 _check(name, action, value)
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read {path} ({reason(error)})") from error
-    except (ValueError, TypeError) as error:  # TOML's own errors among them
+    except (ValueError, TypeError) as error:  # includes TOML's own errors
         raise argparse.ArgumentTypeError(f"{path}: {error}") from error
     return given
 
 
 def as_toml(space: Mapping[str, Any]) -> str:
-    """A space as `read` takes it."""
+    """A space as TOML, in the form that `read` takes."""
     lines = []
     for name, value in space.items():
         if isinstance(value, Mapping):
@@ -53,7 +53,7 @@ def as_toml(space: Mapping[str, Any]) -> str:
 
 
 def baseline(space: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What `minidl train`, whose defaults these are, does by itself in the settings that vary."""
+    """The defaults of `minidl train` for the settings that vary."""
     every = search.as_space(space)
     found = {name: defaults[name] for name, distribution in every.items() if search.varies(distribution)}
     if "lr" in found:
@@ -63,7 +63,7 @@ def baseline(space: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def _examples(distribution: search.Distribution) -> list[Any]:
-    """Values that stand for all: a choice's members, or the bounds."""
+    """Representative values: a choice's members, or the bounds."""
     match distribution:
         case search.Choice(members):
             return list(members)
@@ -75,7 +75,7 @@ def _examples(distribution: search.Distribution) -> list[Any]:
 
 
 def _check(name: str, action: argparse.Action, value: Any) -> None:
-    """ValueError unless this is a value for a flag of `minidl train`."""
+    """Raise ValueError unless this is a valid value for a flag of `minidl train`."""
     several, switch = action.nargs in ("+", "*"), isinstance(action, argparse.BooleanOptionalAction)
     if isinstance(value, list) != several or isinstance(value, bool) != switch or (action.nargs == "+" and not value):
         kind = "a list" if several else "true or false" if switch else "one value"

@@ -1,7 +1,7 @@
-"""Where the settings of `minidl train` come from: the command line, before it a file, and a run to be resumed.
+"""The settings of `minidl train`, from the command line, a file, and the run to resume.
 
-What a TOML file or a checkpoint says is put before the arguments as the flags that say the same, so one parser checks
-all of them and the later ones win.
+Settings in a TOML file or a checkpoint are prepended to the arguments as equivalent flags, so that one parser checks
+them all and the later ones win.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from minidl import checkpoint
 from minidl.shared.names import hint
 from minidl.shared.terminal import Failure, reason
 
-# How and where to run, not what: a resumed run may do these otherwise, and files of equal runs are equal.
+# How and where to run, not what: a resumed run may change these, and files of equal runs are equal.
 CIRCUMSTANCES = (
     "threads", "out", "log_dir", "data_dir", "offline", "quiet", "json", "resume", "config", "print_config", "compile",
     "watch",
@@ -24,7 +24,7 @@ CIRCUMSTANCES = (
 
 
 def expanded(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """argv of `minidl train` with the flags of its --config and its --resume put before. ValueError: a bad file."""
+    """argv of `minidl train`, with the flags of its --config and --resume prepended. ValueError: a bad file."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--config")
     own.add_argument("--resume", nargs="?", const="")
@@ -33,7 +33,7 @@ def expanded(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
     try:
         known, _ = own.parse_known_args([a for a in argv if a not in ("-h", "--help")])
     except argparse.ArgumentError:
-        return list(argv)  # the parser itself will say what is wrong
+        return list(argv)  # the parser itself will report the error
     flags: list[str] = []
     if known.config is not None:
         flags += _flags(_read(known.config), parser, known.config)
@@ -43,26 +43,26 @@ def expanded(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
 
 
 def outputs(out: Path | None, log_dir: Path | None) -> tuple[Path, Path, Path]:
-    """Where a run's (model, figures, checkpoint) go."""
+    """The paths of a run's (model, figures, checkpoint)."""
     out = out or (log_dir or Path()) / "model.safetensors"
     return out, out.with_suffix(".json"), out.with_name(f"{out.stem}.checkpoint.safetensors")
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every flag and its value."""
+    """The value of every flag."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k not in ("run", "config")}
 
 
 def as_toml(values: Mapping[str, Any]) -> str:
-    """Values as a file for --config; None, which TOML does not have, is left out."""
+    """Values as a TOML file for --config; None, which TOML does not have, is left out."""
     left_out = ("print_config", "resume")
     lines = (f"{k} = {json.dumps(v)}" for k, v in values.items() if v is not None and k not in left_out)
     return "".join(f"{line}\n" for line in lines)
 
 
 def differences(asked: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
-    """What was asked for otherwise than in the run that is to be resumed."""
-    patience = ("early_stop",) if asked.get("early_stop") and was.get("early_stop") else ()  # more of it goes on
+    """The settings that differ from those of the run to resume."""
+    patience = ("early_stop",) if asked.get("early_stop") and was.get("early_stop") else ()  # more of it may continue
     names = [k for k in asked if k not in (*CIRCUMSTANCES, "epochs", *patience)]
     return [f"{k} {was.get(k)!r} there, {asked[k]!r} asked for" for k in names if was.get(k) != asked[k]]
 
@@ -99,7 +99,7 @@ def _flags(values: Mapping[str, Any], parser: argparse.ArgumentParser, where: st
 
 
 def _flags_of_run(known: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
-    """What the run to be resumed was told, and where it left its files."""
+    """The flags of the run to resume, and the paths of its files."""
     place, flags = Path(known.resume), list[str]()
     if not known.resume:
         path = outputs(known.out, known.log_dir)[2]

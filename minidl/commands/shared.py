@@ -1,4 +1,4 @@
-"""What several commands do: load data, load a model that was trained here, take threads."""
+"""Shared by several commands: loading data, loading a trained model, setting threads."""
 
 import argparse
 import contextlib
@@ -32,7 +32,7 @@ def use_threads(arguments: argparse.Namespace) -> None:
 
 
 def data_to_train_on(arguments: argparse.Namespace) -> tuple[str, data.Dataset, data.Dataset]:
-    """(name, train, test) of what was asked for; if nothing was, of MNIST or else of the digits."""
+    """(name, train, test) of the requested data; by default MNIST, or else the digits."""
     try:
         return arguments.dataset or "mnist", *load(arguments.dataset or "mnist", arguments)
     except NO_DATA as error:
@@ -49,7 +49,7 @@ def load(name: str, arguments: argparse.Namespace) -> tuple[data.Dataset, data.D
 
 
 def source(name: str, data_dir: str | None) -> str | None:
-    """Where on this machine a data set is, if it is."""
+    """The location of a data set on this machine, or None."""
     if name == "digits":
         return "built in"
     places = [Path(place) for place in named_directories(name, data_dir)]
@@ -59,7 +59,7 @@ def source(name: str, data_dir: str | None) -> str | None:
 
 
 def test_set(arguments: argparse.Namespace, config: dict[str, Any]) -> tuple[str, data.Dataset]:
-    """(name, test set) of the data that was asked for, or that the model was trained on; the model takes them."""
+    """(name, test set) of the requested data, or of those the model was trained on; they fit the model."""
     name = arguments.dataset or config.get("dataset")
     if name not in DATASETS:
         raise Failure(f"{arguments.model} does not say what it was trained on: name a --dataset")
@@ -80,7 +80,7 @@ def test_set(arguments: argparse.Namespace, config: dict[str, Any]) -> tuple[str
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
-    """A model of `minidl train`, tried on one blank image."""
+    """Load a model of `minidl train`, and try it on one blank image."""
     use_threads(arguments)
     try:
         model, config = checkpoint.load_model(arguments.model)
@@ -105,7 +105,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]
 
 
 def loader(images: Array | data.Dataset, config: dict[str, Any], **options: Any) -> data.Loader:
-    """Batches of images, standardised as those that the model was trained on."""
+    """Batches of images, standardised as in the model's training."""
     standard = config.get("standardize")
     if standard is None:
         return data.Loader(images, **{"batch_size": 1000, **options})

@@ -1,4 +1,4 @@
-"""`minidl info`, `minidl warmup` and `minidl bench`: what there is, and how fast it is."""
+"""`minidl info`, `minidl warmup` and `minidl bench`: the environment and its speed."""
 
 import argparse
 import json

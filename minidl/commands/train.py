@@ -1,7 +1,7 @@
-"""`minidl train`: what is asked for on the command line or in a file, given to `train.fit`.
+"""`minidl train`: run `train.fit` with settings from the command line or a file.
 
-A run leaves its model (weights, and what it takes to use them), its figures as JSON, and a checkpoint of everything,
-from which `--resume` continues to the same bits.
+A run writes its model (weights, and what is needed to use them), its figures as JSON, and a checkpoint, from which
+`--resume` continues bit for bit.
 """
 
 import argparse
@@ -36,7 +36,7 @@ AUGMENTATIONS: dict[str, Callable[[], Any]] = {
     "cutout": lambda: augment.Cutout(4),
     "flip": augment.Flip,
 }
-HELD_OUT = 0.1  # of the training set, where early stopping needs some and --val-split does not say
+HELD_OUT = 0.1  # share of the training set held out for early stopping without --val-split
 
 
 def run_train(arguments: argparse.Namespace) -> None:
@@ -88,7 +88,7 @@ def run_train(arguments: argparse.Namespace) -> None:
             f"{arguments.optimizer}, lr {asked['lr']:g}, batch {arguments.batch_size}, seed {arguments.seed}, "
             f"threads {get_num_threads()}"
         )
-    warnings.filterwarnings("ignore", "fit: the run of .* was stopped after")  # the report says it
+    warnings.filterwarnings("ignore", "fit: the run of .* was stopped after")  # the report mentions it
     try:
         fit(
             model, loader, data.Loader(held, batch_size=1000, **standard),
@@ -102,7 +102,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         raise Failure(f"training diverged: {error}; try a smaller --lr") from error
     except checkpoint.CheckpointError as error:
         raise Failure(f"--resume: {error}") from error
-    except BrokenPipeError:  # no file of ours: whoever read what we print has gone
+    except BrokenPipeError:  # stdout, not one of our files: its reader is gone
         raise
     except OSError as error:
         raise Failure(f"cannot write {out}, {figures} or {kept} ({reason(error)})") from error
@@ -131,7 +131,7 @@ def _check_outputs(directory: Path | None, *paths: Path) -> None:
 
 
 def _to_resume(arguments: argparse.Namespace, kept: Path, asked: dict[str, Any]) -> Path | None:
-    """The checkpoint to continue from, if so asked; without a name there need not be one yet."""
+    """The checkpoint to resume from, if requested; without a path it need not exist yet."""
     if arguments.resume is None:
         return None
     path = kept if not arguments.resume or os.path.isdir(arguments.resume) else Path(arguments.resume)
@@ -148,7 +148,7 @@ def _to_resume(arguments: argparse.Namespace, kept: Path, asked: dict[str, Any])
 
 
 class _Report:
-    """After each epoch: a row on stdout, the model, and the run's figures as JSON."""
+    """Writes a row to stdout, the model, and the figures as JSON after each epoch."""
 
     after_others = True
 
@@ -181,7 +181,7 @@ class _Report:
         self._save(run)
 
     def test(self, model: nn.Module, loader: data.Loader) -> None:
-        """The figures of the test set, which had no part in training."""
+        """Evaluate on the test set, which is not used in training."""
         found = evaluate(model, loader, metrics=["accuracy"])
         self.about |= {"test_loss": found["loss"], "test_accuracy": found["accuracy"]}
         checkpoint.write_file(self.figures, self.text().encode())

@@ -1,4 +1,4 @@
-"""`minidl eval` and `minidl predict`: a saved model at work."""
+"""`minidl eval` and `minidl predict`: evaluate and apply a saved model."""
 
 import argparse
 import json

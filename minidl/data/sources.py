@@ -43,7 +43,7 @@ class DataUnavailable(DataError):
 
 
 class Source:
-    """Where a data set comes from, and the checksums of its four files, in the order of `FILES`.
+    """The origin of a data set, and the checksums of its four files, in the order of `FILES`.
 
     `sha256` is of the uncompressed bytes, so any compression will do. Where none is published, `md5` is of the .gz
     files, and only those can be verified.
@@ -157,7 +157,7 @@ def _find(name: str, i: int, data_dir: FilePath | None, offline: bool) -> Array:
             try:
                 return _on_disk(kept, **checksums)
             except (DataError, OSError) as error:
-                looked.append(f"{kept} ({error})")  # damaged: fetched anew
+                looked.append(f"{kept} ({error})")  # damaged: download again
         else:
             looked.append(cache)
     advice = f"put {file}.gz into a directory {name} and name the one above it in MINIDL_DATA"

@@ -1,4 +1,4 @@
-"""A recorded call as text: what was called with what."""
+"""Recorded calls as text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _flat(values: Any) -> Iterator[Any]:
 def operands(node: Any) -> list[Any]:
     """The Tensors and arrays that a node's op was called with, in order.
 
-    Only the inputs that need a gradient, where the call no longer shows them: a list in it was changed since.
+    If a list in the call was changed since, only the inputs that need a gradient.
     """
     found = [x for x in _flat((*node.args, *(node.kwargs or {}).values())) if isinstance(x, Tensor | np.ndarray)]
     rest = iter(found)
@@ -42,7 +42,7 @@ def operands(node: Any) -> list[Any]:
 
 
 def roles(node: Any) -> list[tuple[str, list[Any]]]:
-    """The parameters of the op that got Tensors or arrays, by name, and those: what the formula's letters mean."""
+    """The op's parameters with their Tensors or arrays: what the letters of the formula mean."""
     try:
         bound = inspect.signature(node.function).bind(*node.args, **(node.kwargs or {})).arguments
     except (TypeError, ValueError):
@@ -56,7 +56,7 @@ def roles(node: Any) -> list[tuple[str, list[Any]]]:
 
 
 def call(node: Any, names: dict[int, str]) -> str:
-    """The call as one could write it, arguments that have their default value left out; `names` by id."""
+    """The call as source code, without arguments at their defaults; `names` by id."""
 
     def written(value: Any) -> str:
         if id(value) in names and isinstance(value, Tensor | np.ndarray):

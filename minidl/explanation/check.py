@@ -1,8 +1,8 @@
-"""Is each gradient of a recorded graph right? The calls are made again, in float64, with one element moved at a time.
+"""Check every gradient of a recorded graph by repeating its calls in float64 with one element moved at a time.
 
-A node keeps the call that made it, so that every tensor of the graph, not the leaves alone, can be moved and what
-comes after it computed again. Where a call gives other values when it is repeated (dropout draws a new mask; an array
-was changed since), what comes before it has no finite difference, and says so.
+A node keeps the call that made it, so every tensor of the graph, not only the leaves, can be moved and everything
+downstream recomputed. If a call cannot be reproduced (dropout draws a new mask; an array was changed since), tensors
+upstream of it have no finite difference, and the reason is reported.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from minidl.gradcheck import POINTS, central_difference, step_at
 from minidl.random import default_generator
 from minidl.tensor import Array, Tensor
 
-ALL = 64  # a tensor of at most so many elements is checked in each of them
-SAMPLE = 12  # of a larger one, so many
+ALL = 64  # tensors of at most so many elements are checked completely
+SAMPLE = 12  # elements checked of a larger one
 STEP = 1e-5
-RELATIVE = {4: 1e-4, 8: 1e-6}  # of the largest difference, by the size of the gradient's numbers
-ABSOLUTE = {4: 1e-5, 8: 1e-9}  # of the largest gradient that arrives at a result, from which this one was computed
+RELATIVE = {4: 1e-4, 8: 1e-6}  # to the largest difference, by the itemsize of the gradient
+ABSOLUTE = {4: 1e-5, 8: 1e-9}  # to the largest gradient arriving at a result from which this one was computed
 
 
 @dataclass(eq=False)
 class Difference:
-    """The finite differences of the loss beside the gradient of one tensor.
+    """The finite differences of the loss and the gradient of one tensor.
 
     where       which elements were moved, as positions in the flattened tensor
     gradient    backward's value there
     expected    Σ wᵢ (L(x + ih) − L(x − ih)) / h for i = 1, 2, 3, computed in float64
-    kink        where the slope differs to the left and to the right, and the gradient is between: both are right
-    wrong       where they differ by more than rounding explains
-    size        how many elements the tensor has
-    reason      why there are no differences, or ""
+    kink        where the left and right slopes differ and the gradient lies between: both are right
+    wrong       where they differ by more than rounding
+    size        the number of elements of the tensor
+    reason      why there are no differences, else ""
     """
 
     where: Array
@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def ok(self) -> bool:
-        """Was it checked, and is every element right?"""
+        """Whether it was checked and every element is right."""
         return not self.reason and not self.wrong.any()
 
     def __str__(self) -> str:
@@ -77,10 +77,10 @@ def _distance(a: Array, b: Array) -> Array:
 
 
 def differences(root: Tensor, gradients: dict[Tensor, Array]) -> dict[Tensor, Difference]:
-    """The finite difference of every tensor below `root`, beside its gradient.
+    """Compare the gradient of every tensor below `root` with finite differences.
 
-    Takes 6 computations of what comes after a tensor for each of its elements, of which 12 are checked where there are
-    more than 64. The default generator is put back where it was.
+    Recomputes everything downstream of a tensor 6 times per element checked: all elements, or 12 if there are more than
+    64. The state of the default generator is restored.
     """
     generator = default_generator()
     state = generator.bit_generator.state
@@ -92,13 +92,13 @@ def differences(root: Tensor, gradients: dict[Tensor, Array]) -> dict[Tensor, Di
 
 
 class _Replay:
-    """The recorded computation, to be made again in float64 from any tensor on."""
+    """The recorded computation, repeatable in float64 from any tensor on."""
 
     def __init__(self, root: Tensor) -> None:
         self.root, self.tensors = root, graph.tensors(root)
         self.values: dict[Tensor, Array] = {}
         self.calls: dict[Tensor, Callable[[dict[Tensor, Array]], Array]] = {}
-        self.reasons: dict[Tensor, str] = {}  # of results that cannot be computed again
+        self.reasons: dict[Tensor, str] = {}  # of results that cannot be recomputed
         for t in self.tensors:
             if t._node is None:
                 self.values[t] = t.data.astype(np.float64)
@@ -109,7 +109,7 @@ class _Replay:
                 if not np.array_equal(again({}), t.data, equal_nan=True):
                     raise ValueError("it gives other values when it is repeated: it is random, or was changed since")
                 self.values[t] = np.asarray(self.calls[t](self.values), np.float64)
-            except Exception as error:  # the op's own: whatever it raises, it cannot be repeated
+            except Exception as error:  # ops may raise anything: this one cannot be repeated
                 self.reasons[t] = f"{t._node.op} cannot be run again ({error})"
                 self.values[t] = t.data.astype(np.float64)
 
@@ -127,7 +127,7 @@ class _Replay:
         return t._node.inputs if t._node else []
 
     def _after(self, i: int) -> list[Tensor]:
-        """What was computed from the i-th tensor, in order."""
+        """The tensors computed from the i-th, in order."""
         reached = {self.tensors[i]}
         for y in self.tensors[i + 1 :]:
             if not reached.isdisjoint(self._inputs(y)):
@@ -151,9 +151,9 @@ class _Replay:
         return Difference(where, flat, expected, kink, off & ~kink, gradient.size, reason)
 
     def _slopes(self, t: Tensor, base: Array, position: int, after: list[Tensor]) -> tuple[float, float, float, bool]:
-        """The central difference of sixth order, the slopes to the left and right of it, and whether there is a kink.
+        """The central difference of sixth order, the left and right slopes, and whether there is a kink.
 
-        Where the function is smooth, the slopes to both sides differ in proportion to the distance looked at.
+        Where the function is smooth, the one-sided slopes differ in proportion to the step.
         """
         value = float(base.reshape(-1)[position])
         step = step_at(value, STEP)
@@ -179,7 +179,7 @@ def _largest(x: Array) -> float:
 
 
 def _chosen(gradient: Array) -> Array:
-    """Positions of all elements if they are few, else of the largest gradient and of some at equal distances."""
+    """Positions of all elements if few, else of the largest gradient and of an evenly spaced sample."""
     if gradient.size <= ALL:
         return np.arange(gradient.size)
     largest = int(np.argmax(np.nan_to_num(np.abs(gradient.reshape(-1)), nan=np.inf)))
@@ -187,7 +187,7 @@ def _chosen(gradient: Array) -> Array:
 
 
 def _call(node: Any, narrow: bool) -> Callable[[dict[Tensor, Array]], Array]:
-    """values → the node's value for these values of its inputs; as it was recorded if `narrow`, else in float64."""
+    """values → the node's value for these values of its inputs; in the recorded dtypes if `narrow`, else in float64."""
     kwargs = {name: _constant(value, narrow) for name, value in (node.kwargs or {}).items()}
     constants = [_constant(value, narrow) for value in node.args]
 
@@ -222,5 +222,5 @@ def _constant(value: Any, narrow: bool) -> Any:
 
 
 def _own(value: Any) -> Any:
-    """A copy of what an op may change: running statistics, a generator."""
+    """A copy of arguments an op may modify: running statistics, a generator."""
     return copy.deepcopy(value) if isinstance(value, np.ndarray | np.random.Generator) else value

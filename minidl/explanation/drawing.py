@@ -1,4 +1,4 @@
-"""What all drawings of an explanation have in common: how much can be drawn, what it says, and where it stands."""
+"""Shared by all drawings of an explanation: the size limit and the layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LIMIT = 2000  # tensors in one drawing
 
 
 def arranged(explanation: Opened) -> Layout:
-    """Where the tensors shown stand. ValueError if they are too many to be drawn."""
+    """Lay out the tensors shown. ValueError: too many to draw."""
     if len(explanation) > LIMIT:
         parts = sorted({e.name.rpartition(".")[0] for e in explanation if e.kind == "leaf" and "." in e.name})
         module = f' or .cut(module="{parts[0]}")' if parts else ""

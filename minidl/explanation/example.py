@@ -1,4 +1,4 @@
-"""The computation that `minidl explain` opens when it is given no other: a net of two layers, on three points."""
+"""The default computation of `minidl explain`: a two-layer net on three points."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from minidl.tensor import Tensor
 def example() -> Explanation:
     """A two-layer net with a residual connection, written out; three points with two features each, float32.
 
-    z is used twice, so that gradients meet in it, and that it matters in which order tensors pass theirs on.
+    z is used twice, so that gradients add up in it and the order of the backward pass matters.
     """
     x = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
     target = np.array([[1.0], [1.0], [0.0]], np.float32)

@@ -1,4 +1,4 @@
-"""`explain`: a recorded graph, opened."""
+"""`explain`: open a recorded graph."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from minidl.tensor import Tensor
 
 
 class Explanation(Opened):
-    """A computation and its backward pass, every number of it: `print` it, or draw it.
+    """A computation and its backward pass, with every number: `print` it, or draw it.
 
     entries   one for each tensor, inputs before results, the loss last (see `Entry`)
-    order     the numbers of the results, in the order in which they pass their gradients on
-    faults    what goes wrong, by what is left out: "order", "accumulation", "zero_grad" (see `Fault`)
-    shown     the numbers of the entries that are printed and drawn: all, unless it was `cut`
+    order     the numbers of the results, in the order of the backward pass
+    faults    backward passes with a mistake, by kind: "order", "accumulation", "zero_grad" (see `Fault`)
+    shown     the numbers of the entries printed and drawn: all, unless `cut`
 
-    Iterating gives the entries shown; explanation["name"] and explanation[tensor] one of them.
+    Iterate for the entries shown; explanation["name"] and explanation[tensor] give a single one.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Explanation(Opened):
         self._tensors = tensors
 
     def __getitem__(self, key: str | Tensor) -> Entry:
-        """The entry of that name, or of that Tensor. KeyError if there is none."""
+        """The entry of that name or Tensor. KeyError: there is none."""
         if isinstance(key, Tensor):
             for reference, number in self._tensors:
                 if reference() is key:
@@ -69,27 +69,27 @@ class Explanation(Opened):
     # ---------------------------------------------------------------------------------- drawings
 
     def html(self, path: FilePath, depth: int | None = None, module: str | None = None) -> None:
-        """Write a page that draws the graph and steps through it; it is one file and needs nothing else.
+        """Write a self-contained HTML page that draws the graph and steps through it.
 
-        depth, module   draw a part, as of `cut`
+        depth, module   draw a part, as in `cut`
 
-        ValueError: more tensors than can be drawn. OSError: a path that cannot be written; nothing is half-written.
+        ValueError: too many tensors to draw. OSError: the path cannot be written; no partial file is left.
         """
         write_file(path, page(self._part(depth, module)).encode())
 
     def svg(self, path: FilePath | None = None, depth: int | None = None, module: str | None = None) -> str:
-        """A picture of the graph with its values and gradients: the SVG as text, written to `path` if there is one.
+        """Draw the graph with its values and gradients. Returns the SVG, also written to `path` if given.
 
-        depth, module and errors as of `html`.
+        depth, module and errors as in `html`.
         """
         return self._written(path, svg(self._part(depth, module)))
 
     def dot(self, path: FilePath | None = None, depth: int | None = None, module: str | None = None) -> str:
-        """The same for Graphviz, as text, written to `path` if there is one: `dot -Tpdf graph.dot`."""
+        """As `svg`, in the language of Graphviz: `dot -Tpdf graph.dot`."""
         return self._written(path, dot(self._part(depth, module)))
 
     def _repr_html_(self) -> str:
-        """Shown by notebooks: the page, in a frame of its own; what cannot be drawn is printed."""
+        """For notebooks: the page in a frame, or text if it cannot be drawn."""
         try:
             text_of_page = html.escape(page(self))
         except ValueError as error:
@@ -108,12 +108,12 @@ class Explanation(Opened):
         return self if depth is None and module is None else self.cut(depth, module)
 
     def cut(self, depth: int | None = None, module: str | None = None) -> Explanation:
-        """The same, of which a part is shown.
+        """The same explanation, showing only a part.
 
-        depth    only tensors from which the loss is at most so many ops away
-        module   only what uses parameters whose names begin so ("0", "encoder.layers.1"), and what lies between
+        depth    only tensors at most so many ops away from the loss
+        module   only ops that use parameters with this prefix ("0", "encoder.layers.1"), and those between them
 
-        ValueError: neither or both, depth below 0, or no such parameter.
+        ValueError: neither or both given, depth below 0, or no such parameter.
         """
         if (depth is None) == (module is None):
             raise ValueError("cut: expected depth or module, one of them")
@@ -125,7 +125,7 @@ class Explanation(Opened):
             raise ValueError(f"cut: expected a depth of at least 0, found {depth}")
         distance = {self.loss.number: 0}
         for e in reversed(self.entries):
-            for x in e.inputs:  # the longest way, so that all that flows into a tensor shown is shown
+            for x in e.inputs:  # the longest path, so that every gradient into a tensor shown is shown
                 distance[x] = max(distance.get(x, 0), distance[e.number] + 1)
         return {number for number, d in distance.items() if d <= depth}
 
@@ -151,19 +151,19 @@ class Explanation(Opened):
 def explain(
     loss: Tensor, check: bool = False, names: Mapping[str, Any] | None = None, model: Any = None
 ) -> Explanation:
-    """Open the recorded graph of `loss`: every value, every gradient, and what passes it on to whom.
+    """Open the recorded graph of `loss`: every value, every gradient, and how each is passed on.
 
-    loss    one number, computed and not yet freed by backward() (or kept by its retain_graph=True)
-    check   put the finite difference beside each gradient: every tensor is moved, element by element (a sample of 12
-            if there are more than 64), and what comes after it is computed again, in float64. What cannot be
-            repeated (dropout draws anew) has none, and says so.
-    names   name → Tensor or array; others have the names of the caller's variables
-    model   a module, whose parameters get their names in it ("0.weight")
+    loss    a Tensor of one element whose graph was not freed by backward() (or kept by retain_graph=True)
+    check   compare each gradient with finite differences: every tensor is moved element by element (a sample of 12 if
+            there are more than 64), and everything downstream recomputed in float64. Tensors for which that is
+            impossible (dropout draws a new mask) have none, with the reason.
+    names   name → Tensor or array; others are named after the caller's variables
+    model   a module, whose parameters are called by their names in it ("0.weight")
 
     Nothing is changed: no `.grad`, no graph, no generator. The values are copies.
 
-    RuntimeError: no graph, or a freed one. ValueError: more than one number. TypeError: something else than a Tensor,
-    names or model of other kinds.
+    RuntimeError: no graph, or a freed one. ValueError: more than one element. TypeError: loss is not a Tensor, or names
+    or model of other types.
 
     >>> w = minidl.Tensor(3.0, requires_grad=True)
     >>> explanation = minidl.explain((2 * w - 1) ** 2)
@@ -191,7 +191,7 @@ def explain(
 def _fault(loss: Tensor, kind: str, right: Walk, numbers: dict[Tensor, int], entries: list[Entry]) -> Fault:
     walk = reverse(loss, kind, take=0 if kind == "order" else -1)
     wrong = _wrong(walk, right)
-    if kind == "order" and not wrong:  # by luck; another search may have less
+    if kind == "order" and not wrong:  # right by luck; the other search order may not be
         walk = reverse(loss, kind)
         wrong = _wrong(walk, right)
     passed = {}

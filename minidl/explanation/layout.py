@@ -1,10 +1,10 @@
-"""Where each tensor of a graph is drawn: in layers, every edge forward, with few crossings and short ways.
+"""Layered graph layout: every edge forward, few crossings, short edges.
 
-After Sugiyama, Tagawa and Toda 1981: layers by the longest way from an input, an invisible node wherever an edge
-crosses a layer, the order in a layer by the means of neighbours, and places as near to the neighbours' as that allows.
-Edges across many layers (a weight that is used in every step) do not go through the layers but in a lane beside them.
+After Sugiyama, Tagawa and Toda 1981: layers by the longest path from an input, an invisible node wherever an edge
+crosses a layer, the order in a layer by the mean of the neighbours, and positions as near to the neighbours' as that
+allows. Edges across many layers (a weight used in every step) run in a lane beside the layers.
 
-Layers and places are counted in units: the drawing decides how wide they are, and whether layers go right or down.
+Layers and positions are in abstract units: the drawing decides their size, and whether layers go right or down.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Edge = tuple[int, int, int]  # from, to, which of its inputs
-Point = tuple[float, float]  # layer, place
+Point = tuple[float, float]  # layer, position
 
-FAR = 6  # an edge across more layers goes beside them
+FAR = 6  # edges across more layers run in a lane
 SWEEPS = 8
-BEND = 0.5  # how much of a node's place an invisible node takes
+BEND = 0.5  # the space an invisible node takes, relative to a node's
 LANE = 0.3  # between two lanes
 
 
 @dataclass(frozen=True)
 class Layout:
-    """layers, places: of each node; bends: the points between its ends that an edge goes through.
+    """layers, places: the layer and position of each node; bends: the points an edge passes between its ends.
 
-    beside   edges that go in a lane: their first bend is where the lane of their node begins, their second where they
-             leave it
+    beside   edges that run in a lane: their first bend is where the lane of their node begins, their second where
+             they leave it
     """
 
     layers: dict[int, int]
@@ -38,7 +38,7 @@ def layout(nodes: list[int], edges: list[Edge]) -> Layout:
     """Lay out an acyclic graph. nodes: inputs before results; edges: between them."""
     layers = _layers(nodes, edges)
     rows: list[list[int]] = [[] for _ in range(max(layers.values(), default=0) + 1)]
-    where = dict(layers)  # of the invisible nodes, too
+    where = dict(layers)  # invisible nodes included
     before: dict[int, list[int]] = {n: [] for n in nodes}
     after: dict[int, list[int]] = {n: [] for n in nodes}
     chains: dict[tuple[int, int], list[int]] = {}  # invisible nodes, shared by edges with the same ends
@@ -70,7 +70,7 @@ def layout(nodes: list[int], edges: list[Edge]) -> Layout:
 
 
 def _layers(nodes: list[int], edges: list[Edge]) -> dict[int, int]:
-    """The longest way from an input; inputs themselves just before their first use."""
+    """Layers by the longest path from an input; inputs go just before their first use."""
     inputs: dict[int, list[int]] = {n: [] for n in nodes}
     uses: dict[int, list[int]] = {n: [] for n in nodes}
     for x, y, _ in edges:
@@ -86,7 +86,7 @@ def _layers(nodes: list[int], edges: list[Edge]) -> dict[int, int]:
 
 
 def _depth_first(nodes: list[int], before: dict[int, list[int]]) -> list[int]:
-    """All nodes, invisible ones too, each branch together."""
+    """All nodes, invisible ones included, each branch together."""
     found: dict[int, None] = {}
     for root in reversed(nodes):
         stack = [root]
@@ -109,7 +109,7 @@ def _order(rows: list[list[int]], neighbours: dict[int, list[int]], backward: bo
 
 
 def _places(rows: list[list[int]], before: dict[int, list[int]], after: dict[int, list[int]]) -> dict[int, float]:
-    """As near to the mean place of the neighbours as the order and the distances in a layer allow."""
+    """Positions as near to the mean of the neighbours as the order and spacing in a layer allow."""
     places: dict[int, float] = {}
     for row in rows:
         offset = _offsets(row)
@@ -130,7 +130,7 @@ def _places(rows: list[list[int]], before: dict[int, list[int]], after: dict[int
 
 
 def _offsets(row: list[int]) -> list[float]:
-    """The least places of the nodes of a layer, the first at 0."""
+    """The tightest positions of the nodes of a layer, the first at 0."""
     offset, places = 0.0, []
     for i, n in enumerate(row):
         if i:
@@ -144,8 +144,8 @@ def _size(n: int) -> float:
 
 
 def _monotone(values: list[float], weights: list[float]) -> list[float]:
-    """The non-decreasing sequence nearest in weighted squares: runs that fall take their mean (Ayer et al. 1955)."""
-    blocks: list[tuple[float, float, int]] = []  # mean, weight, how many
+    """The weighted least-squares non-decreasing fit: falling runs take their mean (Ayer et al. 1955)."""
+    blocks: list[tuple[float, float, int]] = []  # mean, weight, count
     for value, weight in zip(values, weights, strict=True):
         mean, total, count = value, weight, 1
         while blocks and blocks[-1][0] > mean:
@@ -159,13 +159,13 @@ def _monotone(values: list[float], weights: list[float]) -> list[float]:
 def _lanes(
     rows: list[list[int]], edges: list[Edge], layers: dict[int, int], places: dict[int, float]
 ) -> dict[Edge, list[Point]]:
-    """These edges' ways: one lane for each node they come from, beside all that is between."""
+    """The paths of these edges: one lane for each source node, beside everything in between."""
     lowest = [min((places[n] for n in row), default=0.0) for row in rows]
     bends: dict[Edge, list[Point]] = {}
     ends: dict[int, int] = {}
     for x, y, _ in edges:
         ends[x] = max(ends.get(x, 0), layers[y])
-    taken: list[tuple[int, int, float]] = []  # from, to, place
+    taken: list[tuple[int, int, float]] = []  # from, to, position
     for x, end in sorted(ends.items(), key=lambda item: item[1] - layers[item[0]]):
         lane = min(lowest[layers[x] + 1 : end]) - 0.8
         while any(a < end and layers[x] < b and abs(p - lane) < LANE for a, b, p in taken):

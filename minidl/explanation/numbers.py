@@ -1,4 +1,4 @@
-"""Numbers to be read: in full where they are few, and otherwise a summary and a picture of them."""
+"""Arrays for display: in full if small, else a summary and a heat map."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from minidl.tensor import Array
 
-FEW = 12  # so many elements are printed one by one
+FEW = 12  # elements printed one by one, at most
 SIDE = 48  # rows and columns of a heat map, about
-TILES = 16  # matrices of an array of more axes that are shown side by side, at most
+TILES = 16  # matrices of an array of more axes shown side by side, at most
 
 
 def digits(value: Any) -> str:
-    """The fewest digits that give the same number of the same dtype back."""
+    """The fewest digits that restore the same number of the same dtype."""
     return str(value[()] if isinstance(value, np.ndarray) else value)
 
 
 def short(value: Any) -> str:
-    """About four digits, as on a drawing: −0.1234, 1.2e−7."""
+    """About four digits, for drawings: −0.1234, 1.2e−7."""
     x = float(value)
     if x == int(x) if math.isfinite(x) else False:
         return str(int(x)).replace("-", "−") if abs(x) < 1e6 else f"{x:.3g}".replace("-", "−")
@@ -36,7 +36,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of many numbers: mean, spread (standard deviation) and extremes of the finite ones; shares of special ones."""
+    """Mean, spread (standard deviation) and extremes of the finite values; shares of the special ones."""
 
     mean: float
     spread: float
@@ -53,7 +53,7 @@ class Summary:
 
 
 def summary(array: Array) -> Summary | None:
-    """None where there is nothing to summarise: no element, or no numbers."""
+    """Summarise an array; None if it is empty or not numeric."""
     if array.size == 0 or array.dtype.kind not in "fiub":
         return None
     x = array.astype(np.float64)
@@ -66,7 +66,7 @@ def summary(array: Array) -> Summary | None:
 
 
 def listed(array: Array, indent: int = 0, few: int = FEW) -> str:
-    """The numbers of a small array, the summary of a large one."""
+    """The values of a small array, the summary of a large one."""
     if array.size > few:
         return str(summary(array) or f"{array.size:,} values of {array.dtype}")
     if array.ndim == 0:
@@ -78,10 +78,10 @@ def listed(array: Array, indent: int = 0, few: int = FEW) -> str:
 
 @dataclass(frozen=True)
 class Heat:
-    """A picture of an array.
+    """A heat map of an array.
 
-    cells   (rows, columns), int8: −127 to 127 for −scale to scale, −128 for what is not finite
-    note    what a cell is, where it is not an element of a matrix
+    cells   (rows, columns), int8: −127 to 127 for −scale to scale, −128 for non-finite values
+    note    what a cell shows, if not an element of a matrix
     """
 
     cells: Array
@@ -90,9 +90,9 @@ class Heat:
 
 
 def heat(array: Array, side: int = SIDE) -> Heat | None:
-    """Vectors in rows of a square, matrices as they are, more axes as matrices side by side; means where they are many.
+    """Vectors wrapped to a square, matrices as they are, more axes as tiled matrices; means over blocks if large.
 
-    About `side` rows and columns, at most. None where there is no number.
+    At most about `side` rows and columns. None without numbers.
     """
     if array.size == 0 or array.dtype.kind not in "fiub":
         return None

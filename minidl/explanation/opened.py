@@ -1,4 +1,4 @@
-"""An opened graph as everything that prints or draws it sees it: its tensors, their order, and what could go wrong."""
+"""An opened graph as seen by all that prints or draws it: its tensors, their order, and possible mistakes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from minidl.tensor import Array
 
 @dataclass(eq=False, frozen=True)
 class Fault:
-    """A backward pass with a mistake in it, really computed; tensors by the numbers of their entries.
+    """A backward pass actually computed with a mistake; tensors are given by the numbers of their entries.
 
-    order       the results, in the order in which they passed their gradients on
+    order       the results, in the order in which they passed on their gradients
     used        the gradient that each of them had then
-    gradients   what each tensor has in the end
-    passed      what flowed from a result y to its input in a slot: (y, slot) → gradient
-    wrong       the tensors whose gradient is not the right one
+    gradients   the final gradient of each tensor
+    passed      (y, slot) → the gradient passed from a result y to its input in that slot
+    wrong       the tensors whose gradient is wrong
     """
 
     order: list[int]
@@ -28,7 +28,7 @@ class Fault:
 
 
 class Opened:
-    """What an `Explanation` holds, before it is printed or drawn; its attributes are described there."""
+    """The data of an `Explanation`, where the attributes are described."""
 
     def __init__(self, entries: list[Entry], order: list[int], faults: dict[str, Fault], shown: frozenset[int]) -> None:
         self.entries, self.order, self.faults, self.shown = entries, order, faults, shown
@@ -45,6 +45,6 @@ class Opened:
 
     @property
     def ok(self) -> bool | None:
-        """Do all gradients agree with their finite differences? None if that was not checked (`check=True`)."""
+        """Whether all gradients agree with their finite differences; None if unchecked (see `check=True`)."""
         found = [e.difference for e in self.entries if e.difference is not None]
         return not any(d.wrong.any() for d in found) if found else None

@@ -1,4 +1,4 @@
-"""Where a tensor comes from: the line of the user's program that made it, and the name that it has there."""
+"""The origin of a tensor: the line of the user's program that made it, and its name there."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from minidl.tensor import Tensor
 class Place:
     """A line of a program.
 
-    file, line   where it is; `function` is the name of the function around it ("<module>" outside of all)
-    text         the line, without the space around it; empty where the source is not to be had
-    start, end   the characters of `text` that made the tensor, as far as they are known (else all of it)
+    file, line   its location; `function` is the name of the enclosing function ("<module>" at top level)
+    text         the line, stripped; empty if the source is unavailable
+    start, end   the characters of `text` that made the tensor; all of it if unknown
     """
 
     file: str
@@ -47,7 +47,7 @@ def place(code: Any, at: int) -> Place:
     text = raw.strip()
     if start is None or end is None:  # python -X no_debug_ranges
         start, end = 0, len(text)
-    else:  # bytes of UTF-8 in the raw line
+    else:  # offsets in bytes of UTF-8 in the raw line
         encoded, indent = raw.encode(), len(raw) - len(raw.lstrip())
         start = len(encoded[:start].decode(errors="replace")) - indent
         end = len(encoded[:end].decode(errors="replace")) - indent if last == first else len(text)
@@ -55,9 +55,9 @@ def place(code: Any, at: int) -> Place:
 
 
 def names_given(names: Mapping[str, Any] | None, model: Any, frame: Any) -> dict[int, str]:
-    """id → name of tensors and of the arrays they hold: as given, as the model's parameters, as the caller's variables.
+    """id → name of Tensors and their arrays: as given, as the model's parameters, as the caller's variables.
 
-    TypeError: a name that is no string, something named that is neither Tensor nor array, a model that is no Module.
+    TypeError: a name that is not a string, a named value that is not a Tensor or array, or model is not a Module.
     """
     found: dict[int, str] = {}
 
@@ -88,7 +88,7 @@ def names_given(names: Mapping[str, Any] | None, model: Any, frame: Any) -> dict
 
 
 def _variables(frame: Any) -> Iterator[tuple[str, Any]]:
-    """The variables that a frame sees, its own before the module's, without the private ones."""
+    """The public variables visible in a frame, local ones before the module's."""
     if frame is not None:
         for variables in (frame.f_locals, frame.f_globals):
             yield from ((name, value) for name, value in list(variables.items()) if not name.startswith("_"))

@@ -1,8 +1,8 @@
-"""The page: one file of HTML that needs nothing else, with every number of an explanation in it.
+"""The page: a self-contained HTML file with every number of an explanation.
 
-Numbers are written with the fewest digits that give the same number back, so that the page shows what the engine
-computed. Each array is in the file once, however often it is shown: in full where it is small, else as a summary and a
-heat map, with as much detail as keeps the page small.
+Numbers are written with the fewest digits that restore them, so that the page shows what the engine computed. Each
+array is stored once, however often it is shown: in full if small, else as a summary and a heat map, with as much
+detail as the size limits allow.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from minidl.explanation.reverse import FAULTS
 from minidl.explanation.text import verdict
 from minidl.tensor import Array
 
-NUMBERS = 16384  # so many in full in a page, at most
-FULL = (1024, 256, 64, 16, 4)  # elements of an array that is written in full: the first that keeps to NUMBERS
-CELLS = 200_000  # so many cells of heat maps in a page, at most
-SIDES = (48, 32, 16, 8)  # rows and columns of a heat map: the first that keeps to CELLS
+NUMBERS = 16384  # numbers in full on a page, at most
+FULL = (1024, 256, 64, 16, 4)  # largest array written in full: the first that keeps within NUMBERS
+CELLS = 200_000  # cells of heat maps on a page, at most
+SIDES = (48, 32, 16, 8)  # rows and columns of a heat map: the first that keeps within CELLS
 
 
 def page(explanation: Opened) -> str:
-    """The page as text."""
+    """Render the page as HTML."""
     data = json.dumps(_data(explanation), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":  # so that no name or line of code can end the script element
         data = data.replace(character, f"\\u{ord(character):04x}")
@@ -54,7 +54,7 @@ def _read(folder: Any, name: str) -> str:
 
 
 class _Arrays:
-    """The arrays of a page, each once; they are numbered as they are met and written when all are known."""
+    """The arrays of a page without duplicates, numbered on first use and written when all are known."""
 
     def __init__(self) -> None:
         self.arrays: list[Array] = []
@@ -95,7 +95,7 @@ def _written(array: Array, full: int, side: int) -> dict[str, Any]:
 
 
 def number(value: Any) -> Any:
-    """A number for JSON, with the digits of its own dtype; what JSON has no number for as text."""
+    """A number for JSON, with the digits of its own dtype; as a string if JSON cannot represent it."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
@@ -176,7 +176,7 @@ def _tensor(e: Entry, explanation: Opened, index: dict[int, int], arrays: _Array
 def _fault(
     explanation: Opened, key: str, index: dict[int, int], places: dict[tuple[int, int], int], arrays: _Arrays
 ) -> dict[str, Any]:
-    """Only what is not as in the right pass."""
+    """Only the differences from the correct pass."""
     fault: Fault = explanation.faults[key]
     entries = explanation.entries
 

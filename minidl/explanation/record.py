@@ -1,4 +1,4 @@
-"""What is known of each tensor of a graph: how it came about, what gradient arrives, and what it passes on to whom."""
+"""A record of each tensor of a graph: its origin, its gradient, and what it passes on."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from minidl.explanation.origin import Place, place
 from minidl.explanation.reverse import Walk, derivative
 from minidl.tensor import Array, Tensor
 
-SMALL = 64  # a local derivative of at most so many elements is worked out
+SMALL = 64  # local derivatives of at most so many elements are computed
 
 
 @dataclass(eq=False)
 class Passed:
-    """What a result y = op(…, x, …) hands to one of its inputs in the backward pass.
+    """What a result y = op(…, x, …) passes to one of its inputs in the backward pass.
 
     y, x         the numbers of their entries
     slot         which of the op's operands x is
     gradient     dL/dx through this use alone
-    derivative   dy/dx, where it is one number for each element and small, else None
-    summed       the shape before it was summed over what broadcasting had repeated, or None
+    derivative   dy/dx if it is elementwise and small, else None
+    summed       the shape before summing over broadcast axes, or None
     """
 
     y: int
@@ -42,18 +42,18 @@ class Passed:
 class Entry:
     """One tensor of the graph.
 
-    number       its place in the order of computation, from 0; the loss is the last
+    number       its index in the order of computation, from 0; the loss is last
     name         the model's or the program's name for it, else one made of its op
-    kind         "leaf" (a parameter, or an input that asks for its gradient), "constant" or "result"
+    kind         "leaf" (a parameter, or an input that requires its gradient), "constant" or "result"
     value        a copy of its values
     gradient     dL/d(this); None for a constant
-    arrives      what its gradient is the sum of, in the order of addition; more than one: gradients meet here
-    difference   the finite difference beside the gradient; None unless checked
+    arrives      the terms of its gradient, in the order of addition
+    difference   the finite difference; None unless checked
 
-    Of results:
-    op, call     the op's name, and the call as one could write it
-    formula      y = …, dL/dx = … (see `minidl.core.formula`); `roles` says which tensors its letters are
-    inputs       the numbers of its operands, constants among them, in the order of the call
+    For results:
+    op, call     the op's name, and the call as source code
+    formula      y = …, dL/dx = … (see `minidl.core.formula`); `roles` maps its letters to tensors
+    inputs       the numbers of its operands, constants included, in the order of the call
     passes       what it passes on
     place        the line of the program that made it
     """
@@ -78,7 +78,7 @@ class Entry:
 
 
 class _Names:
-    """A name for everything, each once."""
+    """Unique names for the tensors."""
 
     def __init__(self, known: dict[int, str]) -> None:
         self.known, self.taken, self.counts = known, set[str](), Counter[tuple[str, bool]]()
@@ -97,7 +97,7 @@ class _Names:
 
 
 def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry], dict[Tensor, int]]:
-    """Every tensor below `root` and the constants beside them, inputs before results; and the number of each Tensor.
+    """Entries for every tensor below `root` and the constants, inputs before results; and the number of each Tensor.
 
     known   id → name of the Tensors and arrays that have one
     """
@@ -132,7 +132,7 @@ def record(root: Tensor, walk: Walk, known: dict[int, str]) -> tuple[list[Entry]
 
 
 def _passes(entries: list[Entry], numbers: dict[Tensor, int], walk: Walk) -> None:
-    """Enter what each result passes on, and in which order it arrives."""
+    """Fill in what each result passes on, and the order in which it arrives."""
     made: dict[int, Passed] = {}
     slots: dict[tuple[int, int], int] = {}  # (y, slot among the inputs that need a gradient) → slot among all operands
     for flow in walk.flows:

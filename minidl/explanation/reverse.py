@@ -1,8 +1,7 @@
-"""The walk of `backward` once more, on copies, with everything written down that flows: and three ways to get it wrong.
+"""A second backward pass, on copies, that records every gradient; and three ways to get it wrong.
 
-`Tensor.backward` keeps the gradients of the leaves. Here every contribution along every edge is kept, in the order in
-which the engine computes and adds it, so that the numbers are the engine's to the last bit. Nothing of the graph is
-changed: no `.grad`, no record.
+`Tensor.backward` keeps only the gradients of the leaves. Here every contribution along every edge is kept, computed and
+added in the engine's order, so that the numbers equal the engine's bit for bit. The graph is not changed.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from minidl.core.arrays import unbroadcast
 from minidl.tensor import Array, Tensor, as_array, backward_order
 
-# What goes wrong without … (each really computed, and shown beside the right numbers)
+# What goes wrong without … (each actually computed, and shown beside the right numbers)
 FAULTS = {
     "order": "without topological order",
     "accumulation": "without accumulation",
@@ -26,12 +25,12 @@ FAULTS = {
 
 @dataclass(eq=False, frozen=True)
 class Flow:
-    """What one use of a tensor x in y = op(…, x, …) carries back to it.
+    """The gradient that one use of a tensor x in y = op(…, x, …) sends back to it.
 
     y, x       the result and the input
     slot       which of the inputs that need a gradient x is
     gradient   dL/dx through this use alone, in x's shape and dtype
-    summed     the shape before the engine summed it over what broadcasting had repeated, or None if it did not
+    summed     the shape before summing over broadcast axes, or None
     """
 
     y: Tensor
@@ -45,11 +44,11 @@ class Flow:
 class Walk:
     """One backward pass over a graph.
 
-    order       the results, in the order in which they passed their gradients on
-    used        the gradient that each of them had when it did
-    gradients   what every tensor has in the end
-    arrived     the flows into every tensor, in the order in which they were added
-    flows       all of them, in the order in which they were computed
+    order       the results, in the order in which they passed on their gradients
+    used        the gradient that each of them had then
+    gradients   the final gradient of every tensor
+    arrived     the flows into every tensor, in the order of addition
+    flows       all flows, in the order of computation
     """
 
     order: list[Tensor] = field(default_factory=list)
@@ -60,19 +59,19 @@ class Walk:
 
 
 def seed(root: Tensor) -> Array:
-    """dL/dL = 1. ValueError if `root` is not one number."""
+    """dL/dL = 1. ValueError: `root` has more than one element."""
     if root.size != 1:
         raise ValueError(f"explain: expected a loss of one number, found shape {root.shape}; take its sum or mean")
     return np.ones_like(root.data)
 
 
 def reverse(root: Tensor, fault: str | None = None, take: int = -1) -> Walk:
-    """The backward pass from `root`, right, or with one of the FAULTS.
+    """The backward pass from `root`, correct or with one of the FAULTS.
 
-    order          tensors pass on what they have when a search reaches them, whatever comes later: `take` = 0 searches
-                   breadth-first, −1 depth-first
-    accumulation   a gradient that arrives replaces the one before
-    zero_grad      the leaves still have the gradients of a pass before, this one
+    order          tensors pass on what they have when a search reaches them, ignoring later contributions: `take` = 0
+                   searches breadth-first, −1 depth-first
+    accumulation   an arriving gradient replaces the previous one
+    zero_grad      the leaves still hold the gradients of an identical earlier pass
     """
     walk = Walk(gradients={root: seed(root)})
     for y in _as_reached(root, take) if fault == "order" else backward_order(root):
@@ -107,10 +106,10 @@ def _as_reached(root: Tensor, take: int) -> Iterator[Tensor]:
 
 
 def derivative(y: Tensor, slot: int, limit: int) -> Array | None:
-    """dy/dx of y to one of its inputs, where it is one number for each element and there are at most `limit` of them.
+    """dy/dx of y by one of its inputs, if it is elementwise with at most `limit` elements, else None.
 
-    That is so where y is one number, or where each element of y depends on the same element of x (broadcast to y's
-    shape) alone: then what flows back is proportional to what arrives, element by element, which is tried out.
+    That holds if y is one number, or if each element of y depends only on the same element of x (broadcast to y's
+    shape): the gradient passed back is then proportional to the one arriving, element by element, which is tested.
     """
     node: Any = y._node
     x, gradient = node.inputs[slot], node.gradients[slot]

@@ -1,4 +1,4 @@
-"""For papers and slides: the graph with its values and gradients as SVG, and as text for Graphviz."""
+"""The graph with its values and gradients as SVG for papers and slides, and as Graphviz source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MONO = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 
 
 def svg(explanation: Opened) -> str:
-    """A picture from left to right: tensors with value (=) and gradient (∂), edges with what they pass on."""
+    """Draw the graph left to right: tensors with value (=) and gradient (∂), edges with the gradients passed."""
     where = arranged(explanation)
     shown = list(explanation)
     points = [(float(where.layers[e.number]), where.places[e.number]) for e in shown]
@@ -55,7 +55,7 @@ def svg(explanation: Opened) -> str:
 
 
 def _curve(way: list[tuple[float, float]]) -> str:
-    """Through the points, each part leaving and arriving horizontally."""
+    """An SVG path through the points, each segment leaving and arriving horizontally."""
     (x, y), *rest = way
     text = f"M{x:.1f},{y:.1f}"
     for to_x, to_y in rest:
@@ -66,7 +66,7 @@ def _curve(way: list[tuple[float, float]]) -> str:
 
 
 def _label(passed: Passed, way: list[tuple[float, float]]) -> str:
-    """The gradient that an edge passes, if it is one number: near the middle of its last part."""
+    """The gradient an edge passes, if it is one number, near the middle of its last segment."""
     if passed.gradient.size != 1:
         return ""
     (x, y), (to_x, to_y) = way[-2:]
@@ -105,7 +105,7 @@ def _clip(text: str, length: int) -> str:
 
 
 def _numbers(sign: str, array: Array, y: float, colour: str, note: str) -> str:
-    """A line of a card: one or two numbers, or cells in colours."""
+    """A line of a card: one or two numbers, or coloured cells."""
     left = 32 - WIDTH / 2
     text = f'<text x="{13 - WIDTH / 2}" y="{y}" fill="{SOFT}" font-style="italic">{sign}</text>'
     if note:
@@ -140,8 +140,8 @@ def _colour(cell: int) -> str:
 
 
 def dot(explanation: Opened) -> str:
-    """The same for Graphviz (`dot -Tpdf`): its own layout."""
-    arranged(explanation)  # as many as can be drawn
+    """The graph as Graphviz source (`dot -Tpdf`), which has its own layout."""
+    arranged(explanation)  # raises if there are too many to draw
     lines = [
         "digraph backprop {",
         '  rankdir=LR; node [shape=box, fontname="Helvetica", fontsize=11]; edge [color="#b8480a", fontsize=9];',

@@ -1,4 +1,4 @@
-"""An explanation as text: the backward pass in order, every number that moves."""
+"""An explanation as text: the backward pass in order, with every number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT = 17  # characters of the left column
 
 
 def text(explanation: Opened) -> str:
-    """From the loss back to the leaves, each result after all that were computed from it."""
+    """From the loss back to the leaves, each result after everything computed from it."""
     entries = explanation.entries
     results = [(step, entries[i]) for step, i in enumerate(explanation.order, 1) if i in explanation.shown]
     leaves = [e for e in explanation if e.kind == "leaf"]
@@ -35,7 +35,7 @@ def text(explanation: Opened) -> str:
 
 
 def verdict(explanation: Opened) -> str:
-    """What the finite differences say, in a sentence."""
+    """The outcome of the finite differences, in a sentence."""
     checked = [e for e in explanation.entries if e.difference is not None and not e.difference.reason]
     wrong = [e.name for e in checked if e.difference and not e.difference.ok]
     without = sum(e.difference is not None and bool(e.difference.reason) for e in explanation.entries)
@@ -48,7 +48,7 @@ def verdict(explanation: Opened) -> str:
 
 
 def slope(of: str, by: str) -> str:
-    """dy/dx, where longer names stand in parentheses: dL/d(weight)."""
+    """dy/dx, with longer names in parentheses: dL/d(weight)."""
     upper, lower = (f"d{name}" if len(name) <= 2 and name.isidentifier() else f"d({name})" for name in (of, by))
     return f"{upper}/{lower}"
 
@@ -58,7 +58,7 @@ def _count(n: int, one: str, more: str = "") -> str:
 
 
 def _block(label: str, *pieces: str | Array) -> Iterator[str]:
-    """A labelled line; where an array takes several, each piece begins on one of its own."""
+    """A labelled line; if an array takes several, each piece starts on its own line."""
     written = [p if isinstance(p, str) else listed(p, _LEFT) for p in pieces]
     if not any("\n" in p for p in written):
         written = ["  ".join(p for p in written if p)]

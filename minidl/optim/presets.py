@@ -12,7 +12,7 @@ optimizer's own. Each is made for `epochs` passes of `steps_per_epoch` steps; Va
     cosine       along half a cosine to 0 at the end                                                          step
     warm-up      up in a straight line for the first 5 % of the steps, then as cosine                         step
     one-cycle    up from a 25th for the first 30 % of the steps, then down to a 250,000th (Smith and Topin
-                 2018); momentum stays as it is, since a compiled step would have to be compiled anew         step
+                 2018); momentum does not change, as that would recompile a compiled step                      step
     plateau      a tenth of it when the metric has not improved for more than a tenth of the epochs, and 1    epoch
 
 `replan` adapts a schedule to a run that turns out longer or shorter than planned.

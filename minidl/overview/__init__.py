@@ -1,4 +1,4 @@
-"""What a model is made of and what it costs: `print(minidl.summary(model, x))`."""
+"""Model summaries: structure and cost, layer by layer. `print(minidl.summary(model, x))`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["Summary", "summary"]
 
 
 def summary(model: Module, x: ArrayLike, *more: ArrayLike) -> Summary:
-    """Run model(x, *more) once and tell of each layer its output, parameters, FLOPs and memory, forward and backward.
+    """Run model(x, *more) once and list the output, parameters, FLOPs and memory of each layer.
 
-    x   what the model takes: an array or Tensor with its batch axis, or a shape (a tuple of ints), which stands for
+    x   what the model takes: an array or Tensor with its batch axis, or a shape (a tuple of ints), standing for
         zeros of the parameters' dtype
 
-    FLOPs follow from the formulas of the ops that ran, 2 for each multiply-add (`minidl.overview.flops` has the table);
-    backward those of the gradients that parameters need, and inputs that require one. Memory is what the recorded graph
-    keeps alive, each array once, at the layer that made it, and the gradients of such arrays. The model is run in the
-    mode that it is in (dropout drops in training mode); under `no_grad` there is no backward pass to tell of.
+    FLOPs follow from the formulas of the ops that ran, 2 per multiply-add (see the table in `minidl.overview.flops`);
+    backward FLOPs are those of the gradients of parameters and of inputs that require one. Memory is what the recorded
+    graph keeps alive, each array once, at the layer that made it, and the gradients of such arrays. The model runs in
+    its current mode (dropout drops in training mode); under `no_grad` there is no backward pass.
 
-    Nothing changes: attributes, parameters, buffers, gradients, minidl's generator and those that are attributes are as
-    before, whatever happens. One summary runs at a time; the other threads may go on working with the same ops.
+    Nothing changes, even on errors: attributes, parameters, buffers, gradients and generators are restored. Only one
+    summary runs at a time; other threads may keep using the same ops.
 
-    TypeError: no Module. The errors of ops whose inputs do not fit name the layer.
+    TypeError: not a Module. Errors of ops whose inputs do not fit name the layer.
 
     >>> model = nn.Sequential(nn.Dense(2, 3), nn.ReLU(), nn.Dense(3, 1))
     >>> summary = minidl.summary(model, (1, 2))  # print(summary) shows a table

@@ -1,8 +1,8 @@
-"""What an op costs: floating-point operations of its value and of each gradient, from the formulas in its docstring.
+"""The cost of an op: floating-point operations of its value and each gradient, from the formulas in its docstring.
 
-A multiply-add is 2. Of an element, each addition, multiplication, comparison, square root or function (exp, tanh, Φ)
-is 1. Not counted: biases (a sum starts at them), sums over what broadcasting repeated, masks and zeros that save work,
-random numbers, and moving elements about.
+A multiply-add counts 2; an addition, multiplication, comparison, square root or function (exp, tanh, Φ) of one element
+counts 1. Not counted: biases (a sum starts at them), sums over broadcast axes, savings by masks and zeros, random
+numbers, and data movement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minidl.tensor import Array
 
 Arguments = Mapping[str, Any]  # an op's, by name: arrays, numbers, None
 Cost = tuple[int, dict[str, int]]  # of the value; of the gradient of each input
-JOINT = ""  # in place of an input: what several gradients have in common
+JOINT = ""  # in place of an input: the shared cost of several gradients
 
 MOVES = {
     "astype", "broadcast_to", "concatenate", "diagonal", "expand_dims", "flip", "getitem", "moveaxis", "pad", "reshape",
@@ -75,7 +75,7 @@ PER_INPUT: dict[str, tuple[int, int]] = {  # for each element of x, and again fo
     "sum": (1, 0),
     "var": (4, 2),
 }
-GATES = {"tanh": (1, 2, 3), "relu": (1, 2, 1), "lstm": (4, 22, 24), "gru": (3, 17, 17)}  # number, FLOPs of a unit
+GATES = {"tanh": (1, 2, 3), "relu": (1, 2, 1), "lstm": (4, 22, 24), "gru": (3, 17, 17)}  # number, FLOPs per unit
 
 
 def _matmul(a: Arguments, y: Array) -> Cost:
@@ -84,7 +84,7 @@ def _matmul(a: Arguments, y: Array) -> Cost:
 
 
 def _weighted(a: Arguments, y: Array) -> Cost:
-    """Dense and convolution: weight (O, …) has as many elements for each output as there are terms in its sum."""
+    """Dense and convolution: weight (O, …) has one element per output and term of its sum."""
     n = 2 * y.size * math.prod(np.shape(a["weight"])[1:])
     return n, {"x": n, "weight": n}
 
@@ -109,7 +109,7 @@ def _average_pool(a: Arguments, y: Array, dimensions: int = 2) -> Cost:
 
 
 def _adaptive_pool(a: Arguments, y: Array, dimensions: int = 2) -> Cost:
-    elements = math.prod(y.shape[:-dimensions])  # planes; then the elements of all windows together: some overlap
+    elements = math.prod(y.shape[:-dimensions])  # planes; then the elements of all windows, which may overlap
     for n, o in zip(np.shape(a["x"])[-dimensions:], y.shape[-dimensions:], strict=True):
         elements *= sum(-(-(i + 1) * n // o) - i * n // o for i in range(o))
     return elements, {"x": elements + y.size}
@@ -120,7 +120,7 @@ def _window(size: Any, dimensions: int) -> int:
 
 
 def _norm(a: Arguments, y: Array) -> Cost:
-    """μ 1, σ² 3, x̂ 2, γ and β 2; dx 8, of which the means are 4: fixed statistics need none."""
+    """μ 1, σ² 3, x̂ 2, γ and β 2; dx 8, of which the means take 4, not needed with fixed statistics."""
     fixed = "running_mean" in a and a["running_mean"] is not None and not a["training"]
     affine = (a["weight"] is not None) + (a["bias"] is not None)
     return y.size * ((2 if fixed else 6) + affine), {
@@ -136,7 +136,7 @@ def _dropout(a: Arguments, y: Array) -> Cost:
 
 
 def _attention(a: Arguments, y: Array) -> Cost:
-    """q·kᵀ, scale, mask, softmax 5, P·v; back: dP = dy·vᵀ, dS 5, then dq, dk and dv."""
+    """q·kᵀ, scale, mask, softmax 5, P·v; backward: dP = dy·vᵀ, dS 5, then dq, dk and dv."""
     keys, size, values = np.shape(a["k"])[-2], np.shape(a["q"])[-1], y.shape[-1]
     pairs = y.size // max(values, 1) * keys
     scores, mixed = 2 * pairs * size, 2 * pairs * values
@@ -149,7 +149,7 @@ def _attention(a: Arguments, y: Array) -> Cost:
 
 
 def _recurrent(a: Arguments, y: Array) -> Cost:
-    """h·Wᵀ in each step, and the gates; back the same through W and, for its gradient, through all states."""
+    """h·Wᵀ in each step, and the gates; backward the same through W, and through all states for its gradient."""
     gates, forward, back = GATES[a["cell"]]
     steps, batch, _ = np.shape(a["inputs"])
     units = steps * batch * y.shape[-1]
@@ -181,7 +181,7 @@ FORMULAS: dict[str, Callable[[Arguments, Array], Cost]] = {
 
 
 def cost(op: str, arguments: Arguments, y: Array) -> Cost | None:
-    """What the op costs whose value is y; None if that is not known here: an op of the user's, a loss."""
+    """The cost of the op whose value is y; None if unknown here: a user's op, a loss."""
     if op in MOVES:
         return 0, {}
     if op in PER_RESULT:

@@ -1,6 +1,6 @@
-"""A model's forward pass, watched: which layer ran which ops, what these cost, and what they leave behind.
+"""Profile a model's forward pass: which layer ran which ops, their cost, and the memory they keep.
 
-What the model changes in itself meanwhile is put back in the end.
+Changes the model makes to itself are undone afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minidl.tensor import Array, Tensor
 
 @dataclass
 class Layer:
-    """A module of the model, and what was seen of it; only its own, without the modules inside."""
+    """A module of the model and its measurements, without those of the modules inside."""
 
     name: str  # "blocks.0", "" for the model itself
     module: Module
@@ -38,21 +38,21 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """How messages call it."""
+        """The name used in messages."""
         kind = type(self.module).__name__
         return f"layer {self.name} ({kind})" if self.name else kind
 
 
 @dataclass
 class _Call:
-    """One op that was run. The value is kept: so that no other array gets its memory, and its name, meanwhile."""
+    """One op that was run. Holding the value keeps its memory, and so its id, from being reused."""
 
     layer: Layer
     inputs: list[str]  # their names
     cost: Cost | None
     value: Array
     gradients: tuple[Any, ...]
-    rectifier: Layer | None  # the ReLU that was run together with its Dense
+    rectifier: Layer | None  # the ReLU fused with its Dense
 
 
 def layers_of(model: Module) -> list[Layer]:
@@ -93,7 +93,7 @@ class _Watcher:
 
     def run_op(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         layer, relu = self.stack[-1], None
-        bound = inspect.signature(function).bind(*args, **kwargs)  # a wrong call fails here as it would there
+        bound = inspect.signature(function).bind(*args, **kwargs)  # a wrong call fails here as the op would
         bound.apply_defaults()
         if function.__name__ == "dense_relu":
             dense, after = self.fused.get(id(bound.arguments["weight"]), (None, None))
@@ -121,7 +121,7 @@ class _Watcher:
 
 
 def watch(model: Module, inputs: tuple[Any, ...]) -> list[Layer]:
-    """Run model(*inputs) once and say what was seen of its layers. An error gets the layer's name put before."""
+    """Run model(*inputs) once and return the measurements of its layers. Errors are prefixed with the layer's name."""
     layers = layers_of(model)
     given = {id(_owner(a)) for a in arrays_in((inputs, [vars(layer.module) for layer in layers]))}
     with restored(model, inputs):
@@ -140,7 +140,7 @@ def watch(model: Module, inputs: tuple[Any, ...]) -> list[Layer]:
 
 
 def _count_backward(watcher: _Watcher, result: Any, given: set[int]) -> None:
-    """Walk what the result keeps alive: the recorded graph, and the arrays that its gradient functions hold."""
+    """Walk everything the result keeps alive: the recorded graph, and the arrays its gradient functions hold."""
     by_gradient = {id(g): call for call in watcher.calls for g in call.gradients if g is not None}
     made: dict[int, _Call] = {}  # owner of memory → the op that made it
     for call in watcher.calls:
@@ -177,7 +177,7 @@ def _count_backward(watcher: _Watcher, result: Any, given: set[int]) -> None:
 
 
 def _add_backward(call: _Call, node: Any, x: Tensor, made: dict[int, _Call]) -> None:
-    """The gradients of this op's inputs are computed, those that are needed; its result needs one itself."""
+    """Count the needed gradients of this op's inputs, and the gradient of its result."""
     if made.get(id(_owner(x.data))) is call:  # a view's gradient is a view
         call.layer.memory_backward += x.data.nbytes
         if call.rectifier is not None:
@@ -193,14 +193,14 @@ def _add_backward(call: _Call, node: Any, x: Tensor, made: dict[int, _Call]) -> 
 
 
 def _held(function: Any) -> Iterator[Any]:
-    """What a function has taken with it from where it was defined."""
+    """The values in the closure of a function."""
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # a variable not yet set
             yield cell.cell_contents
 
 
 def _owner(x: Array) -> Any:
-    """The array whose memory this one looks at."""
+    """The array that owns the memory of this one."""
     while isinstance(x.base, np.ndarray):
         x = x.base
     return x

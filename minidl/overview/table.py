@@ -1,4 +1,4 @@
-"""What `summary` found, as a table to read and as numbers to go on with."""
+"""The result of `summary`, as a table and as numbers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _NOTE = (
 class Summary:
     """A model's layers in numbers. `print` it, or take its rows.
 
-    rows     a dict for each module, depth first, a shared one once: "name" ("" is the model's), "kind", "depth",
+    rows     a dict per module, depth first, shared ones once: "name" ("" is the model's), "kind", "depth",
              "calls", "output_shape" (of the first array it returned; None where it was not called), "parameters",
              "trainable", "flops_forward", "flops_backward", "memory_forward", "memory_backward" (bytes), "not_counted"
-             (ops of unknown cost, with how often they ran). The modules inside are counted in; a parameter of several
-             modules is counted in the first.
-    totals   the sums of the whole model, and in bytes "parameter_memory", "gradient_memory", "buffer_memory" and
+             (ops of unknown cost, with their number of runs). Figures include the modules inside; a parameter of
+             several modules counts in the first.
+    totals   the sums over the whole model, and in bytes "parameter_memory", "gradient_memory", "buffer_memory" and
              "optimizer_memory", {optimizer: its state}
     inputs   the shapes of the inputs
     """
@@ -46,7 +46,7 @@ class Summary:
             rows[name]["parameters"] += p.size
             rows[name]["trainable"] += p.size if p.requires_grad else 0
             trained += p.data.nbytes if p.requires_grad else 0
-        for layer in reversed(layers):  # those inside come after
+        for layer in reversed(layers):  # inner layers come after
             if layer.parent is not None:
                 above, row = rows[layer.parent.name], rows[layer.name]
                 for key in _SUMS:
@@ -89,18 +89,18 @@ class Summary:
     __repr__ = __str__
 
     def _above(self, row: dict[str, Any]) -> str:
-        """The part of a row's name that is its parent's, with the dot."""
+        """The parent's part of a row's name, with the dot."""
         names = [r["name"] for r in self.rows if r["depth"] == row["depth"] - 1 and r["name"]]
         return max((f"{name}." for name in names if row["name"].startswith(f"{name}.")), key=len, default="")
 
     def _ran(self, row: dict[str, Any]) -> bool:
-        """Was the module called, or one inside it?"""
+        """Whether the module was called, or one inside it."""
         inside = f"{row['name']}." if row["name"] else ""
         return any(r["calls"] for r in self.rows if r is row or r["name"].startswith(inside))
 
 
 def _row(layer: Layer) -> dict[str, Any]:
-    """What is the layer's own."""
+    """The figures of the layer itself."""
     return {
         "name": layer.name,
         "kind": type(layer.module).__name__,

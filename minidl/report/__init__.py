@@ -1,4 +1,4 @@
-"""One page about a run: its curves, its confusion matrix, and the images that it was most sure and most wrong about.
+"""One-page report of a run: its curves, its confusion matrix, and its most confident mistakes.
 
     write_report("report.html", figures, test.x, test.y, probabilities)
 
@@ -27,18 +27,18 @@ MISTAKES = 24
 def write_report(
     path: FilePath, figures: Mapping[str, Any], images: Array, labels: Array, probabilities: Array
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, atomically.
 
-    figures         what `minidl train` leaves as JSON: "config", "parameters", and "epochs", a list of rows
+    figures         the JSON written by `minidl train`: "config", "parameters", and "epochs", a list of rows
     images, labels  the test set: bytes (N, 1, H, W) and integers (N,); probabilities (N, C): the model's
 
-    ValueError: other shapes, or figures without epochs. OSError: it cannot be written.
+    ValueError: other shapes, or figures without epochs. OSError: the file cannot be written.
     """
     write_file(path, page(figures, images, labels, probabilities).encode())
 
 
 def page(figures: Mapping[str, Any], images: Array, labels: Array, probabilities: Array) -> str:
-    """The page of `write_report`, as text."""
+    """The page of `write_report`, as HTML."""
     sizes = {len(images), len(labels), len(probabilities)}
     if images.ndim != 4 or labels.ndim != 1 or probabilities.ndim != 2 or len(sizes) > 1 or not len(labels):
         raise ValueError(
@@ -108,7 +108,7 @@ def _stopped(figures: Mapping[str, Any]) -> str:
 
 
 def _mistakes(images: Array, labels: Array, probabilities: Array, wrong: int) -> str:
-    """The images whose wrong class had the highest probability."""
+    """The mistakes whose wrong class had the highest probability."""
     if not wrong:
         return "<p>There are none: every test image was told right.</p>"
     found = probabilities.argmax(axis=1)
@@ -128,7 +128,7 @@ def _mistakes(images: Array, labels: Array, probabilities: Array, wrong: int) ->
 
 
 def _watched(figures: Mapping[str, Any]) -> list[str]:
-    """What the watcher of the run noticed, if there was one."""
+    """The findings of the run's `Watch`, if it had one."""
     if "watch" not in figures:
         return []
     told = [html.escape(str(sentence)) for sentence in figures["watch"]]

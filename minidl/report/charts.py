@@ -21,7 +21,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def curves(title: str, series: Mapping[str, Sequence[float]], percent: bool = False) -> str:
-    """Lines over the epochs 1, 2, …: a name and its values each. What is not finite leaves a gap."""
+    """Lines over the epochs 1, 2, …, one per name. Non-finite values leave a gap."""
     finite = [v for values in series.values() for v in values if math.isfinite(v)]
     epochs = max((len(values) for values in series.values()), default=0)
     if not finite:

@@ -1,4 +1,4 @@
-"""Hyperparameter search: which settings make an objective best, tried at random or in races, by several processes.
+"""Hyperparameter search: random, successive halving or Optuna, in one or several processes.
 
     from minidl import search
 
@@ -12,8 +12,8 @@
     print(results.best.settings, results.best.value)
 
 A space maps names to `Uniform`, `LogUniform`, `Integers` or `Choice`; a list is a choice, any other value a constant.
-What is tried depends on the seed alone, never on the number of workers or on how fast they are. An objective that
-raises, returns no finite number, or takes its process down costs its trial and no other.
+The trials depend on the seed alone, never on the number or speed of the workers. An objective that raises, returns a
+non-finite value or crashes its process fails only its own trial.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ def random_search(
 
     objective   a function of a `Trial`, which is a mapping of settings, that returns a number; minidl's default
                 generator is seeded before each call
-    space       name → distribution, list or constant; or as `as_space` has it
-    trials      how many;  seconds: begin none after that time, and give up those that workers have under way then
-    direction   is a higher value better ("maximize") or a lower one ("minimize")?
-    baseline    settings of trial 0, to compare with; they need not be in the space
-    workers     None: in this process, with all threads. Else that many processes, each with its share of the threads;
-                the objective must be one that they can import
-    path        a file, to which each row is added as its trial ends;  resume: go on from there if it exists
+    space       name → distribution, list or constant; or any form that `as_space` takes
+    trials      their number;  seconds: start none after that time, and abandon those that workers are running then
+    direction   "maximize" if higher values are better, "minimize" if lower
+    baseline    settings of trial 0, for comparison; they need not be in the space
+    workers     None: run in this process, with all threads. Else that many processes, each with its share of the
+                threads; the objective must be importable
+    path        a file to which each row is appended as its trial ends;  resume: continue from it if it exists
     callback    called with each row as its trial ends
 
-    Ctrl-C ends the search like the time does: what there is is returned, and `results.stopped` says so.
+    Ctrl-C ends the search as `seconds` does: results so far are returned, with the reason in `results.stopped`.
 
-    TypeError, ValueError: options out of range, a space with no members (see `as_space`), an objective that workers
-    cannot import. SearchError: a file of another search, or a damaged one. OSError: the file cannot be written, or is
-    there (FileExistsError) without `resume`. RuntimeError: a worker process does not start.
+    TypeError, ValueError: options out of range, an empty space (see `as_space`), an objective that workers cannot
+    import. SearchError: a file of another search, or a damaged one. OSError: the file cannot be written, or exists
+    (FileExistsError) without `resume`. RuntimeError: a worker process does not start.
     """
     search = Search(
         "random_search", objective, space, trials, seconds, seed, direction, baseline, workers, path, resume, callback
@@ -103,15 +103,15 @@ def successive_halving(
     resume: bool = False,
     callback: Callable[[Row], None] | None = None,
 ) -> Results:
-    """Give many settings little, and more to the best of them   (Jamieson and Talwalkar 2016).
+    """Run many settings on a small budget, and the best on larger ones   (Jamieson and Talwalkar 2016).
 
-    budgets   what an objective may spend (epochs, say), rising: all trials, drawn at random, have the first in
+    budgets   what an objective may spend (epochs, say), ascending: all trials, drawn at random, get the first in
               `trial.budget`, the best 1/eta-th of them the second, and so on
-    eta       of how many trials one goes on
-    seconds   as the time may end before all `trials` have run, it is eta^(len(budgets) − 1) at a time that race
+    eta       one in eta trials advances
+    seconds   since time may run out before all `trials` have run, they race in groups of eta^(len(budgets) − 1)
 
-    An objective that leaves its state in `trial.checkpoint` finds it there when the same trial comes again with more
-    budget. The baseline has the largest budget in any case. The other arguments, and what is raised: `random_search`.
+    An objective that saves its state in `trial.checkpoint` finds it there when the trial returns with a larger budget.
+    The baseline always has the largest budget. Other arguments and errors: see `random_search`.
     """
     name = "successive_halving"
     search = Search(name, objective, space, trials, seconds, seed, direction, baseline, workers, path, resume, callback)
@@ -140,10 +140,10 @@ def optuna_search(
     resume: bool = False,
     callback: Callable[[Row], None] | None = None,
 ) -> Results:
-    """Let Optuna propose settings from those that did well: a tree of Parzen estimators (Bergstra et al. 2011).
+    """Let Optuna propose settings, by its tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    What is proposed depends on the order in which trials end, so that with one worker, or none, the same seed gives the
-    same trials, but not with more, nor where a search was resumed. The arguments, and what is raised: `random_search`.
+    Proposals depend on the order in which trials end: the same seed gives the same trials with at most one worker, but
+    not with more, nor in a resumed search. Other arguments and errors: see `random_search`.
     ImportError: the `search` extra is not installed.
     """
     from minidl.search.proposals import Proposals

@@ -1,4 +1,4 @@
-"""What all searches share: checks, the file, workers, the time, and ending well."""
+"""The driver of all searches: checks, the file, workers, the deadline and a clean end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_WORKERS = 256
 
 @dataclass
 class Search:
-    """A search's options, checked, in the sense of `random_search`. `method` is the function's name without _search."""
+    """The checked options of a search, as in `random_search`. `method` is the function's name without _search."""
 
     function: str
     objective: Objective
@@ -52,7 +52,7 @@ class Search:
         whole(self.function, "seed", self.seed, 0)
         if self.workers is not None:
             whole(self.function, "workers", self.workers, 1, MOST_WORKERS)
-            from minidl.search.workers import check_importable  # with all of multiprocessing, for those who search
+            from minidl.search.workers import check_importable  # imports multiprocessing: only on use
 
             check_importable(self.function, self.objective)
         seconds = self.seconds
@@ -66,7 +66,7 @@ class Search:
             self.baseline = complete(self.space, self.baseline)
 
     def run(self, plan: Plan, **options: Any) -> Results:
-        """Try what the plan says until it, or the time, is at its end. options: what else tells searches apart."""
+        """Run the trials of the plan until it or the time ends. options: further settings that identify the search."""
         from minidl.search.workers import TimeUp, in_processes, in_this_process
 
         deadline = math.inf if self.seconds is None else time.monotonic() + self.seconds
@@ -122,9 +122,9 @@ def _place(places: Path, number: int) -> Path:
 
 @contextlib.contextmanager
 def _directory(path: FilePath | None, fresh: bool) -> Iterator[Path]:
-    """Where trials may keep their checkpoints: beside the search's file, if it has one, until all is done.
+    """The directory for trials' checkpoints, beside the search's file if it has one, removed when all is done.
 
-    fresh    the search begins: what is there is another's
+    fresh    the search is new: existing checkpoints belong to another
     """
     if path is None:
         with tempfile.TemporaryDirectory(prefix="minidl-search-", ignore_cleanup_errors=True) as made:
@@ -135,5 +135,5 @@ def _directory(path: FilePath | None, fresh: bool) -> Iterator[Path]:
         shutil.rmtree(places, ignore_errors=True)
     places.mkdir(exist_ok=True)
     yield places
-    with contextlib.suppress(OSError):  # not empty: the search may go on
+    with contextlib.suppress(OSError):  # not empty: the search may be resumed
         places.rmdir()

@@ -1,7 +1,7 @@
-"""A search's file: JSON lines. The first says what search it is; each further one is a row, written as a trial ends.
+"""A search's file of JSON lines: a header that identifies the search, then a row per trial, written as it ends.
 
-A line is written in one piece. A search that was killed so leaves all rows but those under way, and at most one line
-cut short, which is taken away when the search goes on.
+Each line is written at once. A killed search leaves all completed rows and at most one truncated line, which is removed
+on resuming.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _VERSION = {"minidl search": 1}
 
 
 class SearchError(ValueError):
-    """A file that this search cannot go on from; the message names it and says why."""
+    """A search cannot resume from a file; the message names it and says why."""
 
 
 class Journal:
-    """The rows of a search, and the file that keeps them if there is one.
+    """The rows of a search, and the file that keeps them, if any.
 
-    path      the file, or None;  header: what search this is
-    resume    go on from the file, if there is one; else a file that is there is a FileExistsError
+    path      the file, or None;  header: identifies the search
+    resume    continue from the file if it exists; else an existing file raises FileExistsError
 
-    SearchError: another search's file, or none. OSError: it cannot be read or written.
+    SearchError: not a file of this search. OSError: it cannot be read or written.
     """
 
     def __init__(self, path: FilePath | None, header: Mapping[str, Any], resume: bool) -> None:
@@ -38,7 +38,7 @@ class Journal:
         if path is None:
             return
         mine = json.loads(json.dumps({**_VERSION, **header}))
-        # Appending, so that what others wrote is never lost.
+        # Append mode, so that nothing written by others is lost.
         file = open(path, "ab+")  # noqa: SIM115 (closed by close())
         try:
             file.seek(0)
@@ -59,7 +59,7 @@ class Journal:
             self._write(mine)
 
     def add(self, row: Row) -> None:
-        """Keep a row."""
+        """Record a row."""
         self.rows.append(row)
         if self._file is not None:
             self._write(asdict(row))
@@ -75,7 +75,7 @@ class Journal:
 
 
 def mine_begins(content: bytes) -> bool:
-    """Is this the beginning of a first line, cut short?"""
+    """Whether these bytes, perhaps truncated, start a first line of ours."""
     start = json.dumps(_VERSION).encode()[:-1]
     return content.startswith(start) or start.startswith(content)
 
@@ -86,7 +86,7 @@ def _read(path: str, content: bytes, mine: dict[str, Any]) -> list[Row]:
     if not isinstance(header, dict) or not header.keys() >= _VERSION.keys():
         raise SearchError(f"{path}: expected a search's file, found another")
     for name in (*mine, *header):
-        # As texts, in which the order of parameters counts: values are drawn in it.
+        # As text, since the order of parameters matters: values are drawn in it.
         asked, found = (json.dumps(of.get(name)) for of in (mine, header))
         if asked != found:
             raise SearchError(f"{path}: expected a search with {name} {asked:.200}, found one with {found:.200}")

@@ -1,4 +1,4 @@
-"""Which trial comes next: at random, or by successive halving."""
+"""Plans, which choose the next trial: at random, or by successive halving."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from minidl.search.trial import Row, Trial
 
 
 class Plan:
-    """Hands out trials, and is told what came of them. This one draws each at random, as many as `trials`, or endless.
+    """Hands out trials and takes in their results. This one draws `trials` at random, or endlessly.
 
-    baseline    the settings of trial 0, or None to draw those too
+    baseline    the settings of trial 0; None: drawn too
     """
 
     def __init__(self, space: Space, seed: int, baseline: Mapping[str, Any] | None, trials: int | None) -> None:
         self.space, self.seed, self.baseline, self.trials = space, seed, baseline, trials
-        self.count = 0  # of trials that have been handed out for the first time
+        self.count = 0  # trials handed out for the first time
         self.known: dict[tuple[int, int | None], Row] = {}
 
     def begin(self, rows: Iterable[Row]) -> None:
-        """Take these rows for what came of their trials, which need not be tried again."""
+        """Take these rows as results of their trials, which are not repeated."""
         self.known = {(row.trial, row.budget): row for row in rows}
 
     def next(self) -> Trial | None:
-        """A trial that may begin now; None if there is none, for ever or until the plan is told more."""
+        """A trial that may begin now; None if there is none, for good or until further results arrive."""
         while (asked := self._next()) is not None:
             number, budget = asked
             settings, seed = draw(self.space, self.seed, number)
@@ -42,7 +42,7 @@ class Plan:
         return None
 
     def told(self, row: Row) -> Iterable[int]:
-        """What came of a trial. The numbers of those that will not be asked for again."""
+        """Take in a result. Returns the numbers of the trials that are finished for good."""
         return [row.trial]
 
     def _next(self) -> tuple[int, int | None] | None:
@@ -56,9 +56,9 @@ class Plan:
 class Halving(Plan):
     """Races of `size` trials, one after the other.
 
-    All of a race run with the least budget; the first 1/eta-th of them, and at least one, go on to the next budget, and
-    so on, so that each budget costs about as much as the others   (Jamieson and Talwalkar 2016, algorithm 1). While
-    the last of a round are under way, the next race may begin: which trials run at all does not depend on that.
+    All trials of a race run with the smallest budget; the best 1/eta-th, at least one, advance to the next, and so on,
+    so that all budgets cost about the same   (Jamieson and Talwalkar 2016, algorithm 1). The next race may begin while
+    the last trials of a round are running; that does not affect which trials run.
 
     sign    1 if higher values are better, −1 if lower ones are
     """
@@ -83,7 +83,7 @@ class Halving(Plan):
             if race.queue:
                 return race.queue.popleft(), self.budgets[race.round]
         first = self.count
-        if self.baseline is not None and first == 0:  # for comparison, so it has the largest budget in any case
+        if self.baseline is not None and first == 0:  # for comparison: always with the largest budget
             self.count = 1
             return 0, self.budgets[-1]
         self.count += self.size
@@ -114,7 +114,7 @@ class Halving(Plan):
 
 
 class _Race:
-    """A race: who is in its present round, what they have reached there, and who still has to run."""
+    """A race: the trials in the current round, their values in it, and those still to run."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.enter(0, numbers)

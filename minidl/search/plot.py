@@ -1,4 +1,4 @@
-"""A search as a picture: values over the trials, and over each parameter that varies."""
+"""A plot of a search: values over the trials, and over each parameter that varies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = 3
-_SHADES = ["#b9cfe4", "#6f9fca", "#1f5f9e"]  # from little budget to much; more are between
+_SHADES = ["#b9cfe4", "#6f9fca", "#1f5f9e"]  # from small budgets to large; interpolated for more
 _BEST = "#c8451b"
 
 
@@ -61,7 +61,7 @@ def _value(row: Row) -> float:
 
 
 def _limits(values: list[float], direction: str) -> tuple[float, float]:
-    """What is shown: the better 60 % of the values; the others stand at the edge."""
+    """The range shown: the better 60 % of the values; others are drawn at the edge."""
     low, high = min(values), max(values)
     if direction == "minimize":
         high = float(np.quantile(values, 0.6))
@@ -93,7 +93,7 @@ def _points(axes: Axes, where: list[float], rows: list[Row], low: float, high: f
 
 
 def _best_so_far(axes: Axes, direction: str, rows: list[Row], last: int) -> None:
-    """A step wherever a trial is better than all before; of those with the largest budget."""
+    """A step line of the best value so far, of trials with the largest budget."""
     sign = 1 if direction == "minimize" else -1
     rows = [row for row in rows if row.budget == rows[-1].budget]
     best = sign * np.minimum.accumulate([sign * _value(row) for row in rows])
@@ -102,7 +102,7 @@ def _best_so_far(axes: Axes, direction: str, rows: list[Row], last: int) -> None
 
 
 def _positions(axes: Axes, name: str, distribution: Distribution, rows: list[Row]) -> list[float]:
-    """Where on the panel of this parameter each row stands; NaN for a value that has no place on its axis."""
+    """The position of each row on the axis of this parameter; NaN if it has none."""
     values: list[Any] = [row.settings[name] for row in rows]
     axes.set_xlabel(name)
     if isinstance(distribution, Choice):
@@ -112,7 +112,7 @@ def _positions(axes: Axes, name: str, distribution: Distribution, rows: list[Row
         axes.set_xlim(-0.6, len(members) - 0.4)
         if sum(len(short(member)) for member in members) > 24:
             axes.tick_params(axis="x", rotation=30)
-        # Side by side, in a width of 0.6, so that equal ones are told apart: by the golden section, not by chance.
+        # Spread equal ones over a width of 0.6: by the golden ratio, not at random.
         beside = [0.6 * (row.trial * 0.618034 % 1 - 0.5) for row in rows]
         return [members.index(value) + shift for value, shift in zip(values, beside, strict=True)]
     if isinstance(distribution, LogUniform) or (isinstance(distribution, Integers) and distribution.log):

@@ -1,4 +1,4 @@
-"""Settings that Optuna proposes, in the place of settings drawn at random."""
+"""Settings proposed by Optuna, instead of drawn at random."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Proposals(Plan):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that an option is new
-                # With other draws than those before: the first proposals are drawn at random.
+                warnings.simplefilter("ignore")  # an option is experimental
+                # A seed that depends on the rows: the first proposals are random, and must not repeat.
                 sampler = optuna.samplers.TPESampler(seed=(self.seed + len(found)) % (1 << 32), constant_liar=True)
             self.study = optuna.create_study(direction=self.direction, sampler=sampler)
         finally:
@@ -73,7 +73,7 @@ class Proposals(Plan):
         return [row.trial]
 
     def _add(self, row: Row) -> None:
-        """A row of somebody else's settings, as far as a study can hold them."""
+        """Add a row that the study did not propose, as far as it can hold its settings."""
         if row.value is not None and all(row.settings[name] in self.space[name] for name in self.space):
             params = {
                 name: json.dumps(row.settings[name]) if isinstance(distribution, Choice) else row.settings[name]
@@ -85,7 +85,7 @@ class Proposals(Plan):
     def _distribution(self, distribution: Distribution) -> BaseDistribution:
         kinds = self.optuna.distributions
         match distribution:
-            case Choice(members):  # as texts, since a study holds no lists
+            case Choice(members):  # as strings, since a study cannot hold lists
                 return kinds.CategoricalDistribution([json.dumps(member) for member in members])
             case Integers(low, high, log):
                 return kinds.IntDistribution(low, high, log)

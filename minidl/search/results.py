@@ -1,4 +1,4 @@
-"""What a search has found: the best settings, all rows, as a table, JSON and a picture."""
+"""The results of a search: the best settings and all rows, as a table, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WIDTH, SHOWN = 100, 30  # columns and rows of the table
 
 
 class Results:
-    """A search's rows. `print(results)` shows the best of them; `results.best.settings` is what was looked for.
+    """The rows of a search. `print(results)` shows the best; `results.best.settings` are the best settings.
 
     method, direction, seed, space   those of the search
-    rows       one `Row` for each trial that has ended, in their order: what came of it with its largest budget
-    stopped    "time" or "interrupted" if there was more to do, else None
+    rows       one `Row` per finished trial, in order of number, from its largest budget
+    stopped    "time" or "interrupted" if the search ended early, else None
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class Results:
 
     @property
     def best(self) -> Row:
-        """The row with the best value, of those with the largest budget; the first of equals.
+        """The row with the best value among those with the largest budget; the first of equals.
 
-        ValueError: no trial has ended without an error.
+        ValueError: no trial has succeeded.
         """
         if not (ranked := self.ranked()):
             failed = f"; the first of {len(self.rows)} errors: {self.rows[0].error}" if self.rows else ""
@@ -69,7 +69,7 @@ class Results:
             widest = max(range(2, len(widths)), key=lambda i: widths[i])
             if widths[widest] > 8:
                 widths[widest] -= 1
-            else:  # what does not fit is left out
+            else:  # leave out what does not fit
                 widths.pop()
         lines = ["  ".join(f"{_cut(c, w):>{w}}" for c, w in zip(row, widths, strict=False)) for row in (head, *cells)]
         hidden = names[len(widths) - len(head) :] if len(widths) < len(head) else []
@@ -87,10 +87,10 @@ class Results:
         return json.dumps({**about, "space": described(self.space), "best": best, "trials": rows}, indent=2)
 
     def plot(self, path: FilePath) -> None:
-        """Draw as a PNG the values over the trials with the best so far, and over each parameter.
+        """Draw the values over the trials, with the best so far, and over each parameter, as a PNG.
 
-        ImportError: the `plot` extra is not installed. ValueError: no trial has ended without an error, or path has
-        another ending than .png. OSError: it cannot be written.
+        ImportError: the `plot` extra is not installed. ValueError: no trial has succeeded, or the path does not end in
+        .png. OSError: the file cannot be written.
         """
         from minidl.search.plot import draw
 

@@ -1,4 +1,4 @@
-"""Search spaces: names, and from what distribution the value of each is drawn."""
+"""Search spaces: named parameters and the distributions of their values."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import numpy as np
 
 from minidl.shared.names import hint
 
-LARGEST = 1 << 62  # what integers are drawn from has to fit in 64 bits
+LARGEST = 1 << 62  # the range integers are drawn from must fit in 64 bits
 
 
 class Distribution(ABC):
-    """What a parameter's value is drawn from. All are immutable, and equal to others of the same kind and bounds."""
+    """A parameter's distribution. Immutable; equal to others of the same kind and bounds."""
 
     @abstractmethod
     def draw(self, generator: np.random.Generator) -> Any:
-        """One value."""
+        """Draw one value."""
 
     @abstractmethod
     def __contains__(self, value: object) -> bool:
-        """Can this value be drawn?"""
+        """Whether this value can be drawn."""
 
     @abstractmethod
     def described(self) -> Any:
-        """As a space file has it: what `as_space` makes this distribution of again."""
+        """The form in a space file, from which `as_space` restores this distribution."""
 
 
 @dataclass(frozen=True)
 class Uniform(Distribution):
     """A float from [low, high), density 1 / (high − low).
 
-    TypeError: bounds that are no numbers. ValueError: low ≥ high, or bounds that are not finite or of a size from 2^62.
+    TypeError: non-numeric bounds. ValueError: low ≥ high, or bounds that are non-finite or of size 2^62 and more.
     """
 
     low: float
@@ -82,11 +82,11 @@ class LogUniform(Distribution):
 
 @dataclass(frozen=True)
 class Integers(Distribution):
-    """An integer from low to high, both included, each as likely as the others.
+    """An integer from low to high inclusive, all equally likely.
 
-    log    small ones are likelier: P(n) = ln((n + 1) / n) / ln((high + 1) / low)
+    log    smaller ones are likelier: P(n) = ln((n + 1) / n) / ln((high + 1) / low)
 
-    TypeError: bounds that are no integers. ValueError: low ≥ high; low < 1 with log.
+    TypeError: bounds that are not integers. ValueError: low ≥ high; low < 1 with log.
     """
 
     low: int
@@ -114,9 +114,9 @@ class Integers(Distribution):
 
 @dataclass(frozen=True)
 class Choice(Distribution):
-    """One of `members`, each as likely as the others: numbers, text, booleans, None, or lists of such.
+    """One of `members`, all equally likely: numbers, strings, booleans, None, or lists of such.
 
-    TypeError: members that are no list or tuple, or that JSON cannot hold. ValueError: no members, or the same twice.
+    TypeError: members is not a list or tuple, or JSON cannot hold one. ValueError: no members, or a duplicate.
     """
 
     members: Sequence[Any]
@@ -130,7 +130,7 @@ class Choice(Distribution):
         if len({*texts}) < len(texts):
             again = next(text for i, text in enumerate(texts) if text in texts[:i])
             raise ValueError(f"Choice: expected members that differ, found {again} twice")
-        # Lists, as files give them back; so a search that goes on from a file sees the same.
+        # Lists, as files restore them, so that a resumed search sees the same.
         object.__setattr__(self, "members", tuple(json.loads(text) for text in texts))
 
     def draw(self, generator: np.random.Generator) -> Any:
@@ -155,13 +155,13 @@ FORMS: dict[str, Callable[..., Distribution]] = {
 
 
 def as_space(given: Mapping[str, Any]) -> Space:
-    """A space from names and distributions, or what stands for those in a file:
+    """Make a space from names and distributions, or from their forms in a file:
 
         lr = {log_uniform = [1e-4, 1e-1]}     # also uniform, integers, log_integers, choice
         batch_size = [32, 64, 128]            # a choice
         epochs = 3                            # always the same
 
-    TypeError: no mapping, a name that is no text, a value that is none of these. ValueError: no names, nothing that
+    TypeError: not a mapping, a name that is not a string, a value of another kind. ValueError: no names, nothing that
     varies, an unknown form (the nearest one is named), wrong bounds.
     """
     if not isinstance(given, Mapping):
@@ -182,17 +182,17 @@ def as_space(given: Mapping[str, Any]) -> Space:
 
 
 def varies(distribution: Distribution) -> bool:
-    """Has it more than one value?"""
+    """Whether it has more than one value."""
     return not isinstance(distribution, Choice) or len(distribution.members) > 1
 
 
 def described(space: Space) -> dict[str, Any]:
-    """What JSON and TOML can hold, and `as_space` makes the same space of."""
+    """A form for JSON and TOML, from which `as_space` restores the space."""
     return {name: distribution.described() for name, distribution in space.items()}
 
 
 def draw(space: Space, seed: int, number: int) -> tuple[dict[str, Any], int]:
-    """(settings, seed) of a trial. They depend on the search's seed and the trial's number alone."""
+    """(settings, seed) of a trial, which depend only on the search's seed and the trial's number."""
     of_settings, of_trial = np.random.SeedSequence(seed, spawn_key=(number,)).spawn(2)
     generator = np.random.default_rng(of_settings)
     settings = {name: distribution.draw(generator) for name, distribution in space.items()}
@@ -200,10 +200,10 @@ def draw(space: Space, seed: int, number: int) -> tuple[dict[str, Any], int]:
 
 
 def complete(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of all parameters in the space's order; those that do not vary may be left out, no others.
+    """Settings of all parameters in the space's order; only those that do not vary may be left out.
 
-    They need not be in the space. TypeError, ValueError: no mapping, unknown names (the nearest one is named), values
-    that JSON cannot hold.
+    They need not be in the space. TypeError, ValueError: not a mapping, unknown names (the nearest one is named),
+    values that JSON cannot hold.
     """
     if not isinstance(settings, Mapping):
         raise TypeError(f"baseline: expected a mapping of names to values, found {type(settings).__name__}")
@@ -235,7 +235,7 @@ def _distribution(value: Any) -> Distribution:
 
 
 def short(value: Any) -> str:
-    """A setting's value as a table has it."""
+    """A setting's value as shown in a table."""
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):

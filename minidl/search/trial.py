@@ -1,4 +1,4 @@
-"""A trial: what an objective is given, and the row of what came of it."""
+"""A trial, the argument of an objective, and the row of its result."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from minidl.shared.numbers import is_number
 
 @dataclass(frozen=True, eq=False)
 class Trial(Mapping[str, Any]):
-    """One set of settings to be tried: a mapping, `trial["lr"]`, and beside it
+    """One set of settings to try: a mapping, `trial["lr"]`, with these attributes:
 
     number       0 for the first
     settings     name → value, as a dict
-    seed         depends on the search's seed and the number alone; minidl's default generator starts from it
-    budget       how much may be spent (epochs, examples, …), where the method says; else None
-    checkpoint   a path that is this trial's own while the search may call for it again: with a larger budget, or with
-                 the same if the search was killed before it had the value. An objective that leaves its state there
-                 can go on from it; it need not
+    seed         depends only on the search's seed and the number; minidl's default generator is seeded with it
+    budget       how much may be spent (epochs, examples, …), if the method sets it; else None
+    checkpoint   a path of this trial's own, kept while the trial may run again: with a larger budget, or with the same
+                 if the search was killed before recording the value. An objective may save its state there and
+                 continue from it
     """
 
     number: int
@@ -43,11 +43,11 @@ class Trial(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a trial.
+    """The result of a trial.
 
     trial      its number;  settings: its parameters by name;  budget: as the trial's
     value      what the objective returned, or None if it failed;  error: why it failed, or None
-    seconds    how long that took, of all its budgets together
+    seconds    the time taken, for all its budgets together
     """
 
     trial: int
@@ -62,7 +62,7 @@ Objective = Callable[[Trial], float]
 
 
 def attempt(objective: Objective, trial: Trial) -> Row:
-    """Call an objective. An exception, or a value that is no finite number, makes a row with an error."""
+    """Call an objective. An exception or a non-finite value gives a row with an error."""
     generator = default_generator()
     before, start = generator_state(generator), time.perf_counter()
     manual_seed(trial.seed)

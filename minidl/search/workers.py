@@ -1,7 +1,7 @@
-"""Trials one after the other in this process, or several at once, each in a process of its own.
+"""Run trials one by one in this process, or several at once in worker processes.
 
-A worker is spawned, not forked, so that it starts without this process's threads. It does not see Ctrl-C, which goes to
-all processes of a terminal: this process ends it. If this process is killed, a worker ends after its trial.
+Workers are spawned, not forked, so that they start without this process's threads. They ignore Ctrl-C, which a terminal
+sends to all its processes; this process ends them. If this process is killed, a worker ends after its trial.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minidl.search.trial import Objective, Row, Trial, attempt, row_of
 
 Rows = Generator[Row, None, None]
 Following = Callable[[], Trial | None]
-_GRACE = 5.0  # seconds to end in
+_GRACE = 5.0  # seconds to exit
 _HINT = (
     "an objective for workers is a function of a module, not of a notebook or a prompt, and a script that searches "
     'with workers does so under `if __name__ == "__main__":`'
@@ -28,11 +28,11 @@ _HINT = (
 
 
 class TimeUp(Exception):
-    """There were more trials to begin or to end, but the time is over."""
+    """Time ran out with trials still running or to start."""
 
 
 def in_this_process(objective: Objective, following: Following, deadline: float) -> Rows:
-    """The rows of all trials that follow. TimeUp: the next would begin after the deadline (`time.monotonic`)."""
+    """Run all following trials, yielding rows. TimeUp: the next would begin after the deadline (`time.monotonic`)."""
     while (trial := following()) is not None:
         if time.monotonic() >= deadline:
             raise TimeUp
@@ -40,10 +40,10 @@ def in_this_process(objective: Objective, following: Following, deadline: float)
 
 
 def in_processes(objective: Objective, following: Following, deadline: float, workers: int) -> Rows:
-    """The rows of all trials that follow, in the order in which they end. Each worker has its share of the threads.
+    """Run all following trials, yielding rows as they end. Each worker has its share of the threads.
 
-    A worker that dies leaves a row with an error. TimeUp: trials are under way at the deadline, or the next would begin
-    after it. RuntimeError: a worker died while it started. However this ends, all workers have ended then.
+    A worker that dies leaves a row with an error. TimeUp: trials are running at the deadline, or the next would begin
+    after it. RuntimeError: a worker died while starting. In any case all workers have ended on return.
     """
     threads = max(1, get_num_threads() // workers)
     idle: list[_Worker] = []
@@ -59,7 +59,7 @@ def in_processes(objective: Objective, following: Following, deadline: float, wo
             if not busy:
                 return
             left = deadline - time.monotonic()
-            # An hour at most, as the system's own limit is not infinite.
+            # At most an hour, as the system's own limit is finite.
             ready = connection.wait(list(busy), min(max(left, 0), 3600))
             if not ready and left <= 0:
                 raise TimeUp
@@ -75,7 +75,7 @@ def in_processes(objective: Objective, following: Following, deadline: float, wo
         for worker in busy.values():
             worker.process.kill()
         for worker in (*idle, *busy.values()):
-            worker.connection.close()  # one that waits ends by itself
+            worker.connection.close()  # a waiting worker then exits by itself
         for worker in (*idle, *busy.values()):
             worker.process.join(_GRACE)
             worker.process.kill()
@@ -95,13 +95,13 @@ class _Worker:
         theirs.close()
 
     def give(self, trial: Trial) -> None:
-        """Let it begin."""
+        """Start a trial."""
         self.trial, self.start = trial, time.perf_counter()
         with contextlib.suppress(OSError):  # it is dead: `take` finds out
             self.connection.send(trial)
 
     def take(self) -> Row | None:
-        """What it has to say: a row, or None if it is just ready to begin."""
+        """Receive its message: a row, or None if it is ready for its first trial."""
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
@@ -117,7 +117,7 @@ class _Worker:
 
 
 def _work(given: connection.Connection, objective: Objective, threads: int) -> None:
-    """What a worker does: trial after trial, until nobody listens."""
+    """The main loop of a worker: run trials until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):
@@ -128,11 +128,11 @@ def _work(given: connection.Connection, objective: Objective, threads: int) -> N
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes that are started within the block never see Ctrl-C; here it is seen after the block."""
+    """Processes started within the block ignore Ctrl-C; here it is deferred until after the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # else `start` does this, and then lets signals through
+    resource_tracker.ensure_running()  # otherwise `start` does this, and unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -141,7 +141,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def check_importable(function: str, objective: Objective) -> None:
-    """TypeError unless other processes can be given this objective."""
+    """Raise TypeError unless other processes can import this objective."""
     try:
         ForkingPickler.dumps(objective)
     except Exception as error:

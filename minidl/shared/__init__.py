@@ -1,1 +1,1 @@
-"""What any floor above may use: names, numbers, files, plots and the terminal."""
+"""Helpers for all floors above: names, numbers, files, plots and the terminal."""

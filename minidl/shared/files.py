@@ -1,4 +1,4 @@
-"""Opening files, which pipes and devices are not, and writing them whole or not at all."""
+"""Opening regular files only, and writing files atomically."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a
 
 
 def open_file(path: FilePath) -> BinaryIO:
-    """A file to read bytes from. OSError: there is none, or it is a directory, pipe, socket or device: reading those
-    might wait for ever, or never end."""
+    """Open a file to read bytes. OSError: missing, or a directory, pipe, socket or device, reading which might block
+    or never end."""
     try:
         file = open(path, "rb", opener=_at_once)  # noqa: SIM115 (the caller closes it)
     except OSError as error:
-        if error.errno not in (errno.ENXIO, errno.EISDIR):  # what opening a socket, or a directory, gives
+        if error.errno not in (errno.ENXIO, errno.EISDIR):  # errors of opening a socket or a directory
             raise
         raise _no_file(path, os.stat(path).st_mode) from error
     mode = os.fstat(file.fileno()).st_mode
@@ -42,14 +42,14 @@ def _no_file(path: FilePath, mode: int) -> OSError:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open without waiting, as a pipe would have us do until somebody writes."""
+    """Open without blocking, as opening a pipe would until it has a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_atomically(path: str, data: bytes | bytearray) -> None:
-    """Write a file beside its place, flush it to the disk and rename it: nobody ever sees half of it."""
+    """Write a temporary file beside the target, flush it to disk and rename it: no partial file is ever visible."""
     directory, name = os.path.split(path)
-    # A name nobody else has or can foresee: other threads write too, and a planted link would be followed.
+    # A unique, unpredictable name: other threads write too, and a planted link would be followed.
     beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
     try:
         with open(beside, "wb") as file:
@@ -64,10 +64,10 @@ def write_atomically(path: str, data: bytes | bytearray) -> None:
 
 
 def write_file(path: FilePath, data: bytes) -> None:
-    """Write a file beside its place, flush it, rename it, and flush the directory too: whole or not at all.
+    """Write a file atomically: to a temporary file that is flushed and renamed, then flush the directory.
 
-    OSError: it cannot be written, or it is not a file that is there; what was there before is as it was. A directory
-    that cannot be flushed is a RuntimeWarning: the new file is there, but a power failure may undo it.
+    OSError: the file cannot be written, or the path exists and is not a file; an existing file is left unchanged.
+    RuntimeWarning: the directory cannot be flushed, so that a power failure may undo the write.
     """
     target = os.path.realpath(path)  # so that a link stays a link
     _refuse_other_than_files(path, target)
@@ -86,7 +86,7 @@ def write_file(path: FilePath, data: bytes) -> None:
 
 
 def _remove_abandoned(target: str) -> None:
-    """Remove what writers of this file left beside it that were killed: unfinished, and untouched for an hour."""
+    """Remove temporary files that killed writers of this file left behind, if untouched for an hour."""
     directory, name = os.path.split(target)
     mine = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")  # see write_atomically
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
@@ -96,7 +96,7 @@ def _remove_abandoned(target: str) -> None:
 
 
 def check_writable(path: FilePath) -> None:
-    """OSError if `write_file` could not write there, as far as can be told without doing it."""
+    """Raise OSError if `write_file` could not write there, as far as can be known without writing."""
     target = Path(os.path.realpath(path))
     _refuse_other_than_files(path, target)
     if target.exists() and not os.access(target, os.W_OK):
@@ -108,6 +108,6 @@ def check_writable(path: FilePath) -> None:
 
 
 def _refuse_other_than_files(path: FilePath, target: FilePath) -> None:
-    """A rename would put a file in the place of a pipe or a device as well."""
+    """Raise OSError for a pipe or device, which a rename would replace."""
     if os.path.exists(target) and not os.path.isfile(target):
         raise IsADirectoryError(f"{path} is there and is not a file")

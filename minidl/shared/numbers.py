@@ -1,4 +1,4 @@
-"""Is a value a number, and one that may be used here? Of Python's or NumPy's, and never True or False."""
+"""Checks for numbers, Python's or NumPy's, but never True or False."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 
 
 def is_integer(value: Any) -> bool:
-    """An int of Python's or NumPy's, and not a bool."""
+    """Whether a value is an int of Python's or NumPy's, not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """A real number of Python's or NumPy's, NaN and infinity too, and not a bool."""
+    """Whether a value is a real number of Python's or NumPy's, NaN and infinity included, not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_sizes(where: str, **sizes: Any) -> None:
-    """ValueError unless each size is an int of at least 1."""
+    """Raise ValueError unless each size is an int ≥ 1."""
     for name, n in sizes.items():
         if not is_integer(n) or n < 1:
             raise ValueError(f"{where}: expected {name} as an int of at least 1, found {n!r}")
 
 
 def count(where: str, name: str, value: Any, least: int = 1) -> int:
-    """An int from `least` on, as Python's. TypeError: something else. ValueError: less."""
+    """Convert an int ≥ `least` to Python's. TypeError: not an int. ValueError: less."""
     if not is_integer(value):
         raise TypeError(f"{where}: expected {name} as an int, found {value!r:.80}")
     if value < least:

@@ -1,4 +1,4 @@
-"""How the command line speaks: results on stdout, progress and notes on stderr, colours only where they are wanted."""
+"""Output of the command line: results on stdout, progress and notes on stderr, colours only if wanted."""
 
 import contextlib
 import os
@@ -9,23 +9,23 @@ from typing import Any
 
 
 class Failure(Exception):
-    """What was asked for cannot be done; the message is for the user."""
+    """A command failed; the message is for the user."""
 
 
 def note(message: str) -> None:
-    """One line on stderr."""
+    """Print a line on stderr."""
     print(f"minidl: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in words for the user."""
+    """The message of an exception, for the user."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or ("there is not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 def may_colour(stream: Any) -> bool:
-    """Is this a terminal that wants colours? (https://no-color.org)"""
+    """Whether this is a terminal that wants colours (https://no-color.org)."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return not plain and stream is not None and bool(stream.isatty())
 
@@ -36,7 +36,7 @@ def bold(text: str) -> str:
 
 
 def _bar(form: str, total: int, **options: Any) -> Any:
-    """A progress bar on stderr, or None where that is no terminal."""
+    """A progress bar on stderr, or None if that is not a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         return None
     from tqdm import tqdm
@@ -48,7 +48,7 @@ def _bar(form: str, total: int, **options: Any) -> Any:
 
 
 class Progress:
-    """Of training: a bar over the whole run where stderr is a terminal, else a line an epoch."""
+    """Progress of training: a bar over the whole run if stderr is a terminal, else a line per epoch."""
 
     def __init__(self, epochs: int, images: int, quiet: bool) -> None:
         self.epochs, self.images, self.quiet = epochs, images, quiet
@@ -63,20 +63,20 @@ class Progress:
             self.bar.close()
 
     def begin(self, epoch: int) -> None:
-        """An epoch, counted from 1, begins."""
+        """Begin an epoch, counted from 1."""
         self.epoch, self.start, self.seen = epoch, time.perf_counter(), 0
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {epoch}/{self.epochs}")
 
     def step(self, count: int, told: str = "") -> None:
-        """So many more images are done; `told` is what there is to say of the epoch so far."""
+        """Advance by `count` images; `told` describes the epoch so far."""
         self.seen += count
         if self.bar is not None:
             self.bar.set_postfix_str(told, refresh=False)
             self.bar.update(count)
 
     def end(self, told: str) -> None:
-        """The epoch is done; `told` is what came of it."""
+        """End the epoch; `told` describes its result."""
         if self.bar is not None:
             self.bar.set_postfix_str(told)
         elif not self.quiet:
@@ -85,7 +85,7 @@ class Progress:
             note(f"epoch {self.epoch}/{self.epochs}: {told}, {rate:,.0f} images/s, ETA {left:.0f} s")
 
     def print(self, text: str) -> None:
-        """A line on stdout, which may be the terminal that the bar is on."""
+        """Print a line on stdout, which may be the terminal with the bar."""
         if self.bar is not None:
             self.bar.clear()
         print(text, flush=True)
@@ -95,7 +95,7 @@ class Progress:
 
 @contextlib.contextmanager
 def counting(verb: str) -> Iterator[Callable[[str, int], None]]:
-    """What to call before each of some things is done, with its name and their number: a bar, on a terminal."""
+    """Yield a function to call before each item with its name and the total: it shows a bar on a terminal."""
     bar = _bar(f"{verb} {{bar}} {{n_fmt}}/{{total_fmt}}{{postfix}}", 1)
     if bar is None:
         yield lambda name, total: None

@@ -5,11 +5,11 @@
     model = make_pipeline(StandardScaler(), MinidlClassifier((64, 32), random_state=0))
     GridSearchCV(model, {"minidlclassifier__alpha": [1e-4, 1e-2]}, n_jobs=2).fit(X, y)
 
-Parameters and attributes have the names, defaults and meaning of `sklearn.neural_network.MLPClassifier`. Not here are
-its solver "lbfgs", its learning rate schedules and the Poisson loss; beyond it are the solver "adamw", more
-activations, `compile`, and `module`, for any net that minidl can make.
+Parameters and attributes have the names, defaults and meaning of `sklearn.neural_network.MLPClassifier`. Missing are
+its solver "lbfgs", its learning-rate schedules and the Poisson loss; added are the solver "adamw", more activations,
+`compile`, and `module`, for any net of minidl's.
 
-This package takes the `sklearn` extra: pip install "minidl[sklearn]". Nothing else of minidl imports it.
+This package requires the `sklearn` extra: pip install "minidl[sklearn]". Nothing else of minidl imports it.
 """
 
 try:

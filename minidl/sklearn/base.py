@@ -1,4 +1,4 @@
-"""What classifier and regressor share: the parameters, and how a net is trained on checked data and asked again."""
+"""The base of classifier and regressor: the parameters, training on checked data, and prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from minidl.train import defaults
 
 
 class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
-    """Of its subclasses: what the net is to learn, the loss, and the score."""
+    """The base class; subclasses define the targets, the loss and the score."""
 
     module_: nn.Module
     n_outputs_: int
@@ -59,28 +59,28 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         module: Callable[[int, int], nn.Module] | None = None,
         compile: bool = defaults.COMPILE,
     ) -> None:
-        """As MLPClassifier's, but for these:
+        """Parameters as for MLPClassifier, except:
 
         activation   "identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu" or "softplus"
         solver       "adam", "sgd" or "adamw"
         alpha        α of the penalty α/(2n)·Σ W² on the mean loss of a batch of n examples, where W are the parameters
-                     of two and more axes, biases are not. It is the optimizer's weight decay λ = α/n, n the size of a
-                     whole batch; for "adamw", whose decay is no penalty, λ = α. `loss_curve_` is without it.
+                     with two or more axes, not biases. Implemented as the optimizer's weight decay λ = α/n, n the
+                     batch size; for "adamw", whose decay is not a penalty, λ = α. `loss_curve_` excludes it.
         batch_size   an int, or "auto": 200; at most N in any case
-        epsilon      ε of Adam, added to √v̂ as in Kingma and Ba 2015 (there to √v, before its correction)
-        module       None, or a function (n_features, n_outputs) → nn.Module that makes (N, n_outputs) of
-                     (N, n_features): logits of the classes, of two where there are two, or values. Then
-                     hidden_layer_sizes and activation mean nothing, and X is converted to the module's dtype
-        compile      make each step one machine-code call. It pays when training lasts longer than some seconds: small
-                     fits end in less time than compiling takes
+        epsilon      ε of Adam, added to √v̂ as in Kingma and Ba 2015 (scikit-learn adds it to √v, uncorrected)
+        module       None, or a function (n_features, n_outputs) → nn.Module that maps (N, n_features) to
+                     (N, n_outputs): logits of the classes, two for two classes, or values. Then hidden_layer_sizes
+                     and activation are ignored, and X is converted to the module's dtype
+        compile      make each step one machine-code call. Worth it only if training lasts longer than compiling, which
+                     takes seconds
         verbose      show progress on stderr
 
-        A net for X in float32 is one of float32, else of float64. Sparse X is made dense.
+        The net is float32 for X in float32, else float64. Sparse X is made dense.
 
-        random_state seeds a generator of the estimator's own, so that minidl's (`minidl.manual_seed`) is neither asked
-        nor changed. Only a `module` draws from that: it is lent the estimator's state for the time of the fit, and
-        then put back. Fits with a `module` therefore take turns among threads, and other threads should not draw from
-        minidl's generator meanwhile. All else may run in several threads.
+        random_state seeds the estimator's own generator; minidl's (`minidl.manual_seed`) is neither used nor changed.
+        Only a `module` draws from minidl's, which is given the estimator's state during the fit and then restored.
+        Fits with a `module` therefore run one thread at a time, and other threads should not draw from minidl's
+        generator meanwhile. Everything else is thread-safe.
         """
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -111,15 +111,15 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train a new net; with `warm_start` go on with the one there is.
+        """Train a new net, or with `warm_start` continue training the existing one.
 
         X               (N, n_features): finite numbers, dense or sparse (CSR, CSC)
-        y               of a classifier (N,) labels, or an indicator (N, labels) of 0 and 1;
-                        of a regressor (N,) or (N, n_outputs)
-        sample_weight   (N,) numbers of at least 0, not all 0: a weight of 2 counts as two such examples. Or None
+        y               for a classifier (N,) labels, or an indicator (N, labels) of 0 and 1;
+                        for a regressor (N,) or (N, n_outputs)
+        sample_weight   (N,) numbers ≥ 0, not all 0: a weight of 2 counts as two such examples. Or None
 
         ValueError, TypeError: parameters or data out of range. train.DivergenceError: the loss became NaN or infinite.
-        ConvergenceWarning: after max_iter epochs the rule of tol and n_iter_no_change had not ended the training.
+        ConvergenceWarning: training reached max_iter before the rule of tol and n_iter_no_change ended it.
         """
         return self._fit(X, y, sample_weight)
 
@@ -153,7 +153,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
             if fresh or not incremental:
                 self._optimizer = parts.new_optimizer(self, module)
             history = self._train(module, X, targets, weights, random, incremental)
-        module.eval()  # and so it stays: several threads may then predict at once
+        module.eval()  # permanently, so that several threads may predict at once
         losses, scores = ([], []) if fresh else (self.loss_curve_, self.validation_scores_ or [])
         self.module_, self.n_outputs_, self.n_iter_ = module, n_outputs, history.epochs
         self.loss_curve_ = [*losses, *history["loss"].tolist()]
@@ -173,7 +173,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> train.History:  # fmt: skip
         dtype, labels, held = parts.dtype_of(module), targets.ndim == 1, None
         X, targets = X.astype(dtype, copy=False), targets if labels else targets.astype(dtype)
-        # Weights travel as a last column of the targets.
+        # Weights are passed as a last column of the targets.
         packed = targets if weights is None else np.column_stack([targets, weights]).astype(dtype)
         if self.early_stopping:
             fraction, seed = self.validation_fraction, int(random.integers(1 << 31))
@@ -222,7 +222,7 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _outputs(self, X: Any) -> Array:
-        """What the net makes of X, (N, n_outputs). NotFittedError; ValueError: X is not as in training."""
+        """The outputs of the net for X, (N, n_outputs). NotFittedError; ValueError: X does not match training."""
         check_is_fitted(self, "module_")
         X = validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=(np.float64, np.float32))
         X = dense(X).astype(parts.dtype_of(self.module_), copy=False)
@@ -238,18 +238,18 @@ class MinidlEstimator(BaseEstimator):  # type: ignore[misc]
         return weights
 
     def _targets(self, y: Array, fresh: bool, classes: Any) -> tuple[Array, int]:
-        """What the net is to learn, labels (N,) or values (N, n_outputs), and n_outputs. ValueError: y is no such."""
+        """The targets, labels (N,) or values (N, n_outputs), and n_outputs. ValueError: y is invalid."""
         raise NotImplementedError
 
     def _loss(self, outputs: Tensor, y: Any, reduction: str) -> Tensor:
-        """The mean over all, or with reduction "none" the loss of each."""
+        """The mean loss, or with reduction "none" the loss of each example."""
         raise NotImplementedError
 
     def _score(self, outputs: Array, y: Array, weights: Array | None) -> float:
-        """How good outputs are, more is better."""
+        """The score of outputs; higher is better."""
         raise NotImplementedError
 
 
 def dense(x: Any) -> Any:
-    """An array as it is, of a sparse one its values with all zeros."""
+    """Convert a sparse array to a dense one; others are returned as they are."""
     return x.toarray() if hasattr(x, "toarray") else x

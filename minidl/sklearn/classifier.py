@@ -15,13 +15,13 @@ from minidl.tensor import Array, Tensor
 
 
 class MinidlClassifier(ClassifierMixin, MinidlEstimator):  # type: ignore[misc]
-    """A net that tells classes apart, by the cross-entropy of their softmax; or finds labels, each by its sigmoid.
+    """A net that classifies by softmax cross-entropy; or, for multilabel targets, by one sigmoid per label.
 
     After `fit`:
 
-    classes_       the labels, sorted; probabilities are in their order
-    module_        the net, an `nn.Module` that gives logits
-    loss_curve_    the mean loss of each epoch, as it was trained;  loss_: the last;  best_loss_: the least
+    classes_       the sorted labels; probabilities are in their order
+    module_        the net, an `nn.Module` that returns logits
+    loss_curve_    the mean training loss of each epoch;  loss_: the last;  best_loss_: the lowest
     n_iter_        epochs of the last fit
     validation_scores_, best_validation_score_    with early_stopping, the accuracy after each epoch; else None
     n_features_in_, feature_names_in_, n_outputs_
@@ -36,16 +36,16 @@ class MinidlClassifier(ClassifierMixin, MinidlEstimator):  # type: ignore[misc]
         return tags
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """One epoch over these examples, which goes on from the net and optimizer there are; it does not compile.
+        """Train for one epoch on these examples, continuing with the existing net and optimizer; never compiles.
 
-        classes   all labels there will ever be; the first call needs them (not for indicators). Otherwise as `fit`.
+        classes   all labels that may ever occur; required in the first call (not for indicators). Otherwise as `fit`.
         """
         if classes is None and not hasattr(self, "module_") and not type_of_target(y).startswith("multilabel"):
             raise ValueError(f"{type(self).__name__}.partial_fit: expected classes at the first call, found None")
         return self._fit(X, y, sample_weight, True, classes)
 
     def predict(self, X: Any) -> Array:
-        """The likeliest class (N,) of each example; of labels an indicator (N, labels), 1 where it is likelier."""
+        """The most likely class (N,) of each example; for multilabel an indicator (N, labels)."""
         outputs = self._outputs(X)
         return (outputs > 0).astype(np.int64) if self._multilabel else self.classes_[outputs.argmax(axis=1)]
 
@@ -55,7 +55,7 @@ class MinidlClassifier(ClassifierMixin, MinidlEstimator):  # type: ignore[misc]
         return (ops.sigmoid(outputs) if self._multilabel else ops.softmax(outputs, dim=1)).data
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`, to their last digits where those round to 0."""
+        """The logarithms of `predict_proba`, accurate even where those round to 0."""
         outputs = self._outputs(X)
         return -ops.softplus(-outputs).data if self._multilabel else ops.log_softmax(outputs, dim=1).data
 

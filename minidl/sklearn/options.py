@@ -1,4 +1,4 @@
-"""The parameters of the estimators: which values they may have."""
+"""Checks of the estimators' parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NUMBERS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
 
 
 def check(estimator: Any) -> None:
-    """ValueError, TypeError: a parameter is out of its range, or of another type."""
+    """Check all parameters. ValueError: one is out of range. TypeError: one has a wrong type."""
     who = type(estimator).__name__
     for name, (kind, holds, expected) in _NUMBERS.items():
         value = getattr(estimator, name)
@@ -60,7 +60,7 @@ def check(estimator: Any) -> None:
 
 
 def hidden_widths(estimator: Any) -> list[int]:
-    """`hidden_layer_sizes` as a list: one number is one layer. TypeError, ValueError: anything but ints from 1 on."""
+    """`hidden_layer_sizes` as a list; one number is one layer. TypeError, ValueError: not ints ≥ 1."""
     given = estimator.hidden_layer_sizes
     widths = [given] if isinstance(given, Integral) or not hasattr(given, "__iter__") else list(given)
     who = f"{type(estimator).__name__}: expected hidden_layer_sizes as"

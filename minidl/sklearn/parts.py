@@ -1,4 +1,4 @@
-"""What an estimator trains with: its net, optimizer, random numbers, and the rule that ends the training."""
+"""The parts of an estimator's training: net, optimizer, random numbers and stopping rule."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from minidl.tensor import Array
 from minidl.train.evaluation import evaluating
 from minidl.train.run import Run
 
-_turn = locks.lock()  # of who has minidl's own generator
+_turn = locks.lock()  # held by the thread that uses minidl's own generator
 
 
 @contextlib.contextmanager
 def drawing_default(generator: np.random.Generator) -> Iterator[np.random.Generator]:
-    """Within the block minidl's own generator draws what this one would; then that goes on, and minidl's is as before.
+    """Within the block minidl's own generator continues `generator`'s stream; afterwards minidl's is restored.
 
-    One thread at a time; it gets minidl's generator.
+    One thread at a time. Yields minidl's generator.
     """
     with _turn:
         default, lent = default_generator().bit_generator, generator.bit_generator
@@ -54,7 +54,7 @@ def perceptron(estimator: Any, x: Array, n_outputs: int, generator: np.random.Ge
 
 
 def own_module(estimator: Any, x: Array, n_outputs: int) -> nn.Module:
-    """What `estimator.module` makes. TypeError: no module with parameters. ValueError: one of another shape."""
+    """Call `estimator.module`. TypeError: not a Module with parameters. ValueError: its outputs have another shape."""
     who, made = type(estimator).__name__, estimator.module(x.shape[1], n_outputs)
     if not isinstance(made, nn.Module) or next(made.parameters(), None) is None:
         raise TypeError(f"{who}: expected module to return an nn.Module with parameters, found {made!r:.80}")
@@ -69,12 +69,12 @@ def own_module(estimator: Any, x: Array, n_outputs: int) -> nn.Module:
 
 
 def dtype_of(module: nn.Module) -> np.dtype[Any]:
-    """That of its first parameter."""
+    """The dtype of its first parameter."""
     return next(module.parameters()).data.dtype
 
 
 def new_optimizer(estimator: Any, module: nn.Module) -> optim.Optimizer:
-    """The solver. Its first group are the parameters that decay, those of two and more axes."""
+    """Make the solver. Its first group holds the parameters that decay, those with two or more axes."""
     every = list(module.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [p for p in every if p.ndim > 1]},
@@ -89,10 +89,10 @@ def new_optimizer(estimator: Any, module: nn.Module) -> optim.Optimizer:
 
 
 class Stopping:
-    """End a run when a figure was no better, by `tol`, than the best before it, for more than `patience` epochs.
+    """End a run when a figure has not improved on the best by `tol` for more than `patience` epochs.
 
-    MLPClassifier's rule: the best is the best of all epochs, by however little. sign: 1 if more is better, −1 if less.
-    With `restore` the run ends with the weights of the best epoch.
+    MLPClassifier's rule: any improvement, however small, sets the best. sign: 1 if higher is better, −1 if lower.
+    With `restore` the weights of the best epoch are restored at the end.
     """
 
     def __init__(self, monitor: str, sign: int, tol: float, patience: float, restore: bool) -> None:

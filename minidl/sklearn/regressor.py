@@ -14,18 +14,18 @@ from minidl.tensor import Array, Tensor
 
 
 class MinidlRegressor(RegressorMixin, MinidlEstimator):  # type: ignore[misc]
-    """A net that predicts numbers, one or several of each example, by half the mean squared error.
+    """A net that predicts one or several numbers per example, by half the mean squared error.
 
-    After `fit`: as `MinidlClassifier`, without `classes_`; the validation score is R². The targets are taken as they
-    are: where they are not of the size of 1, scale them (`sklearn.compose.TransformedTargetRegressor`).
+    After `fit`: as `MinidlClassifier`, without `classes_`; the validation score is R². The targets are not
+    scaled: if they are far from unit size, scale them (`sklearn.compose.TransformedTargetRegressor`).
     """
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One epoch over these examples, which goes on from the net and optimizer there are; it does not compile."""
+        """Train for one epoch on these examples, continuing with the existing net and optimizer; never compiles."""
         return self._fit(X, y, sample_weight, True)
 
     def predict(self, X: Any) -> Array:
-        """(N,), or of several outputs (N, n_outputs)."""
+        """Predictions (N,), or (N, n_outputs) for several outputs."""
         outputs = self._outputs(X)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 

@@ -42,8 +42,8 @@ def evaluate(
     metrics   names of `minidl.metrics`, or functions (outputs, targets) → number, of all outputs together, without
               rows whose label the loss ignores
 
-    The loss is one sum divided once, by the number of examples, or by the weights or count of all labels if the loss has
-    such, so it does not depend on the batch size. A custom loss that returns a mean is weighted by examples per batch.
+    The loss is one sum divided once, by the number of examples, or by the weights or count of labels if the loss has
+    those, so it does not depend on the batch size. A custom loss that returns a mean is weighted by examples per batch.
 
     ValueError: no examples, or none that count; an unknown name, or two metrics of one name. TypeError: another kind
     of data set.

@@ -16,7 +16,7 @@ HOOKS = (
 
 
 class Run:
-    """What `train.fit` hands to each callback.
+    """The run as `train.fit` passes it to each callback.
 
     model, optimizer, schedule, loader, history, config
     epochs    their planned number;  epoch: the current or just finished one, from 1

@@ -1,8 +1,8 @@
-"""Watching a run: what goes on in the layers while `train.fit` trains, and a sentence when something is wrong.
+"""Monitor the layers of a model while `train.fit` trains it, and report problems in plain sentences.
 
 watch = Watch(every=50)
 fit(model, train, epochs=5, callbacks=[watch])
-print(watch)                       # a table of the last watched step, and what was found
+print(watch)                       # a table of the last watched step, and the findings
 watch.plot("run.png")
 """
 
@@ -30,31 +30,31 @@ __all__ = ["Finding", "Watch"]
 
 
 class Watch(Series):
-    """A callback of `train.fit` that measures layers, gradients and steps, and says in sentences what is wrong.
+    """A callback of `train.fit` that measures layers, gradients and updates, and reports problems in sentences.
 
-    every      steps between two that are watched; the first is watched, too
-    examples   of the training set, evenly spread over it and not augmented, which the model is shown for it
+    every      watch every so many steps, including the first
+    examples   the number of training examples to probe with, spread evenly over the set and not augmented
 
-    At a watched step: the model, in evaluation mode and after the step, is shown the same examples each time; gradients
-    are those that the step used (the last batch's or, accumulated, the batches' mean; clipped if so asked); updates are
-    the difference to a copy of the parameters from just before the step. The run is not changed by a bit: modes,
-    buffers, gradients and generators are as they were. While it is watched, `fit` takes its steps one by one: of a net
-    with 400,000 parameters they took a seventh longer, most of it for that, with every=50.
+    After each watched step the model runs in evaluation mode, always on the same examples; gradients are those the step
+    used (of the last batch, or the mean of accumulated batches; clipped if so configured); updates are the difference
+    from a copy of the parameters taken just before the step. The run itself is unaffected, bit for bit: modes, buffers,
+    gradients and generators are restored. While watched, `fit` takes its steps one by one: with every=50 and 400,000
+    parameters they took a seventh longer, mostly for that reason.
 
-    steps      (S,) the watched steps, as numbered in the run;  losses (S,): the mean since the one before
-    records    by layer, by parameter: {statistic: array (S,)}, NaN where it was not measured
-               of what a layer puts out: "mean", "std"; as shares of the values "zeros", "nonfinite" (NaN or infinite),
-               and "saturated" (tanh, sigmoid: less steep than a twentieth of the steepest); of the units of a ReLU
-               "dead" (0 for all the examples)
-               of a parameter θ: "norm" before the step; "gradient_norm", "gradient_rms", "gradient_nonfinite" (a
+    steps      (S,) the watched steps, as numbered in the run;  losses (S,): the mean since the previous watched step
+    records    by layer and parameter: {statistic: array (S,)}, NaN where not measured
+               for a layer's outputs: "mean", "std"; shares of the values that are "zeros", "nonfinite" or "saturated"
+               (tanh, sigmoid: a slope below a twentieth of the maximum); the share of ReLU units that are "dead" (0 for
+               all examples)
+               for a parameter θ: "norm" before the step; "gradient_norm", "gradient_rms", "gradient_nonfinite" (a
                share); "update_ratio" ‖Δθ‖/‖θ‖, infinite where θ was 0
-    findings   what was wrong, in the order in which it was noticed: see `Finding`
+    findings   the problems, in order of detection: see `Finding`
 
     A layer is a module without others inside, or relu, tanh or sigmoid called in a module, such as "block.tanh()". A
-    Dense that a Sequential runs as one op with the ReLU after it has no outputs of its own. Only the latest run is
-    kept, and none of it in checkpoints: a resumed run is watched from there on.
+    Dense that a Sequential fuses with the ReLU after it has no outputs of its own. Only the latest run is kept, and not
+    in checkpoints: a resumed run is watched from there on.
 
-    TypeError, ValueError: every and examples are ints of at least 1.
+    TypeError, ValueError: every or examples is not an int ≥ 1.
     """
 
     def __init__(self, every: int = 50, examples: int = 256) -> None:
@@ -63,12 +63,12 @@ class Watch(Series):
 
     def _begin(self, diagnosis: Diagnosis) -> None:
         super()._begin(diagnosis)
-        self._total, self._count = 0.0, 0  # of losses since the last watched step
+        self._total, self._count = 0.0, 0  # losses since the last watched step
         self._before: dict[str, Array] = {}
 
     @property
     def sentences(self) -> list[str]:
-        """The findings to be read; those that share cause and advice in one."""
+        """The findings as sentences, one for all that share cause and advice."""
         groups = together(self.findings)
         return [f"{' '.join(f'{f.when[:1].upper()}{f.when[1:]}: {f.fact}.' for f in g)} {g[0].remedy}" for g in groups]
 
@@ -95,7 +95,7 @@ class Watch(Series):
         return step == 1 or step % self.every == 0
 
     def _look_ahead(self, run: Run) -> None:
-        """Keep the parameters as they are before a step that will be watched."""
+        """Copy the parameters before a step that will be watched."""
         self._before = {}
         if self._watches(run.step + 1):
             self._before = {p.name: p.tensor.data.copy(order="K") for p in self._parameters}
@@ -117,7 +117,7 @@ class Watch(Series):
                 values.extend([math.nan] * (len(self._steps) - len(values)))
         self._diagnosis.look(run.step, layers, parameters, loss, self._shown)
 
-    # --------------------------------------------------------------------------------- what is told
+    # ------------------------------------------------------------------------------------- results
 
     def __str__(self) -> str:
         return told(self)
@@ -126,7 +126,7 @@ class Watch(Series):
         return f"Watch(every={self.every}, examples={self.examples})"
 
     def to_json(self) -> str:
-        """{"every", "examples", "steps", "losses", "records", "findings"}, as the attributes; NaN and ∞ are null."""
+        """{"every", "examples", "steps", "losses", "records", "findings"}, as in the attributes; NaN and ∞ are null."""
 
         def numbers(values: list[float]) -> list[float | None]:
             return [v if math.isfinite(v) else None for v in values]
@@ -136,10 +136,10 @@ class Watch(Series):
         return json.dumps({**known, "records": records, "findings": [f.to_dict() for f in self.findings]}, indent=2)
 
     def plot(self, path: FilePath) -> None:
-        """Draw the loss, what layers put out, gradients and updates over the watched steps as a PNG.
+        """Draw the loss, layer outputs, gradients and updates over the watched steps as a PNG.
 
-        ImportError: the `plot` extra is not installed. ValueError: nothing was watched yet, or path has another ending
-        than .png. OSError: it cannot be written.
+        ImportError: the `plot` extra is not installed. ValueError: nothing was watched yet, or the path does not end in
+        .png. OSError: the file cannot be written.
         """
         from minidl.watch.plot import draw
 
@@ -147,7 +147,7 @@ class Watch(Series):
 
 
 def _examples(loader: Loader, count: int) -> tuple[Array, Array]:
-    """Inputs and targets from all over the set, as batches have them, but not augmented: no numbers are drawn."""
+    """Inputs and targets spread over the set, as in batches but not augmented: nothing is drawn at random."""
     plain = copy.copy(loader)
     plain.augment = plain.mixup = None
     n = len(loader.arrays[0])
@@ -156,12 +156,12 @@ def _examples(loader: Loader, count: int) -> tuple[Array, Array]:
 
 
 def _guesses(outputs: Array | None, targets: Array) -> dict[str, float]:
-    """Cross-entropies of guessing: evenly among the classes, and by how often each is right."""
+    """Cross-entropies of guessing: uniformly over the classes, and by class frequency."""
     integers = targets.dtype.kind in "iub"
     if outputs is None or not (integers or np.isin(targets, (0, 1)).all()):
         return {}
     several = outputs.ndim == 2 and outputs.shape[1] > 1
-    if several and not integers:  # of several classes at once, each by itself
+    if several and not integers:  # multilabel: each class by itself
         return {}
     classes = outputs.shape[1] if several else 2
     labels = targets[targets >= 0]

@@ -1,4 +1,4 @@
-"""What the layers of a model put out for one batch: a forward pass that the model does not notice."""
+"""The outputs of a model's layers for one batch, from a forward pass without side effects."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from minidl.nn import Module
 from minidl.tensor import Array
 from minidl.train.evaluation import evaluating
 
-FLAT = 0.05  # of its steepest slope: where a tanh or sigmoid is less steep, it is saturated
-_HEIGHT = math.sqrt(1 - FLAT)  # of a tanh y there, whose slope is 1 − y²
+FLAT = 0.05  # a tanh or sigmoid is saturated below this share of its maximal slope
+_HEIGHT = math.sqrt(1 - FLAT)  # |y| of a tanh there, whose slope is 1 − y²
 SATURATED: dict[str, Callable[[Array], Array]] = {
     "tanh": lambda y: np.abs(y) > _HEIGHT,
     "sigmoid": lambda y: np.abs(2 * y - 1) > _HEIGHT,  # (1 + tanh(x / 2)) / 2
 }
 ACTIVATIONS = {"relu": "relu", "dense_relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid"}  # op → its function
-CHANNELS_FIRST = {"conv1d": -2, "conv2d": -3, "conv_transpose2d": -3}  # and where, with or without a batch
+CHANNELS_FIRST = {"conv1d": -2, "conv2d": -3, "conv_transpose2d": -3}  # and the channel axis, with or without a batch
 UNITS_LAST = {"dense", "matmul", "einsum", "recurrent"}
 _OPS = {*ACTIVATIONS, *CHANNELS_FIRST, *UNITS_LAST}
 
 
 @dataclass
 class Activations:
-    """The values that a layer put out, in numbers; of several calls together.
+    """Statistics of a layer's outputs, over all its calls.
 
-    name       the module's, "blocks.0.act"; of a function called in a module with others inside, "blocks.0.tanh()"
-    title      as sentences call it
-    function   "relu", "tanh" or "sigmoid", where the values come from one
-    result     is it what the model returned?
+    name       the module's, "blocks.0.act"; for a function called in a container module, "blocks.0.tanh()"
+    title      its name in sentences
+    function   "relu", "tanh" or "sigmoid", if it produced the values
+    result     whether the model returned these values
     """
 
     name: str
@@ -47,14 +47,14 @@ class Activations:
     zeros: int = 0
     saturated: int = 0
     nonfinite: int = 0
-    idle: Array | None = field(default=None)  # (units,) of a ReLU: has it been 0 throughout?
+    idle: Array | None = field(default=None)  # (units,) of a ReLU: whether always 0
 
     def add(self, y: Array, units: int) -> None:
-        """Take in values; `units` is the axis along which units, or channels, are counted."""
+        """Add values; `units` is the axis of units or channels."""
         if not y.size:
             return
         mean, n = float(np.mean(y, dtype=np.float64)), self.count + y.size
-        # Two lots as one: Chan, Golub and LeVeque 1983, eq. 2.1.
+        # Combine two samples: Chan, Golub and LeVeque 1983, eq. 2.1.
         apart = mean - self.mean
         self.squares += y.size * float(np.var(y, dtype=np.float64)) + apart * apart * self.count * y.size / n
         self.mean += apart * y.size / n
@@ -69,7 +69,7 @@ class Activations:
             self.saturated += int(np.count_nonzero(SATURATED[self.function](y)))
 
     def statistics(self) -> dict[str, float]:
-        """The numbers to be kept. Shares are of all values, but "dead" of the units."""
+        """The statistics to record. Shares are of all values, but "dead" of the units."""
         n = max(self.count, 1)
         found = {"mean": self.mean, "std": math.sqrt(self.squares / n), "zeros": self.zeros / n}
         found["nonfinite"] = self.nonfinite / n
@@ -86,9 +86,9 @@ class _Call:
 
     name: str
     title: str
-    alone: bool  # no modules inside
+    alone: bool  # has no submodules
     counts: Counter[str] = field(default_factory=Counter)
-    waiting: tuple[str, str, Array] | None = None  # (op, function, values): are they what the module returns?
+    waiting: tuple[str, str, Array] | None = None  # (op, function, values) that the module may be about to return
 
 
 class _Observer:
@@ -101,7 +101,7 @@ class _Observer:
         self.units = -1
 
     def note(self, name: str, title: str, function: str | None, y: Array) -> None:
-        """Take in what a layer put out."""
+        """Add the outputs of a layer."""
         if y.dtype.kind != "f":
             return
         known = self.found.setdefault(name, Activations(name, title, function))
@@ -109,7 +109,7 @@ class _Observer:
         self.latest = known, y
 
     def note_function(self, call: _Call, op: str, function: str, y: Array) -> None:
-        """Take in what a function gave that is not the whole of a layer."""
+        """Add the result of a function that is not a whole layer."""
         call.counts[op] += 1
         again = f" {call.counts[op]}" if call.counts[op] > 1 else ""
         self.note(f"{call.name}.{op}(){again}".lstrip("."), f"{op}(){again} in {call.title}", function, y)
@@ -165,17 +165,17 @@ class _Observer:
 
 
 def title(name: str, module: Module) -> str:
-    """How sentences call a module."""
+    """The name of a module in sentences."""
     kind = type(module).__name__
     return f"layer {name} ({kind})" if name else f"the model ({kind})"
 
 
 def probe(model: Module, x: Array) -> tuple[dict[str, Activations], Array | None]:
-    """Run model(x) in evaluation mode: what each layer put out, by name in the order of the run, and the result.
+    """Run model(x) in evaluation mode. Returns each layer's outputs by name, in order of the run, and the result.
 
-    Modules without others inside, and the functions relu, tanh and sigmoid wherever they are called. What a layer hands
-    on as it came, as Flatten does, is not told again. A Dense that a Sequential runs as one op with the ReLU after it
-    puts out nothing of its own. Nothing changes: modes, buffers, gradients, attributes and generators are as before.
+    Layers are modules without submodules, and the functions relu, tanh and sigmoid wherever called. Layers that pass
+    values on unchanged, such as Flatten, are omitted. A Dense that a Sequential fuses with the ReLU after it has no
+    outputs of its own. Nothing changes: modes, buffers, gradients, attributes and generators are restored.
     """
     observer = _Observer(model)
     with (

@@ -1,7 +1,7 @@
-"""What is wrong with a run, in sentences: rules over what was measured at one step, each of a line or two.
+"""Diagnose a run: short rules over the measurements of one step.
 
-A rule makes a remark; a remark that is made at so many watched steps in a row becomes a finding. The bounds are rules
-of thumb, on the safe side of what healthy nets show.
+A rule makes a remark; a remark repeated at enough consecutive watched steps becomes a finding. The thresholds are rules
+of thumb, on the safe side of healthy nets.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from minidl.watch.parameters import Moved
 
 DEAD = 0.5  # of a layer's ReLU units
 SATURATED = 0.5  # of a layer's values
-VANISHING = 1e-4  # the gradient of a weight (rms), of the largest of all parameters
-EXPLODING = 100.0  # the norm of a weight's gradient, of the norm of all weights
+VANISHING = 1e-4  # the gradient of a weight (rms), relative to the largest of all parameters
+EXPLODING = 100.0  # the norm of a weight's gradient, relative to the norm of all weights
 LARGE, HUGE, SMALL = 0.1, 0.5, 1e-5  # ‖Δθ‖/‖θ‖ of a weight; 1e-3 is usual (Karpathy 2015, CS231n)
-STUCK = 0.03  # of the loss of guessing: so near is no better
+STUCK = 0.03  # relative to the loss of guessing: no better if this near
 FEWEST, MOST = 100, 1000  # steps after which, at an epoch's end between them, the loss should have moved
 
 _STILL = {
@@ -41,16 +41,16 @@ class _Remark:
     kind: str
     layer: str | None
     fact: str
-    needed: float = 2  # at so many watched steps in a row
-    told: str | None = None  # whose cause and advice, if not the kind's
-    key: str = ""  # what makes it the same remark at the next step, beside its kind
+    needed: float = 2  # consecutive watched steps
+    told: str | None = None  # the entry with cause and advice, if not the kind's
+    key: str = ""  # identifies the remark across steps, beside its kind
 
 
 class Diagnosis:
-    """Keeps what rules must remember. findings: all so far, in the order in which they were noticed.
+    """The state of the rules. findings: all so far, in order of detection.
 
-    guesses    what the loss would be, by guessing: words → number
-    patience   steps that the loss is given to leave them
+    guesses    the loss of guessing: description → number
+    patience   the number of steps in which the loss should get below them
     """
 
     def __init__(self, guesses: Mapping[str, float], patience: int) -> None:
@@ -58,13 +58,13 @@ class Diagnosis:
         self.findings: list[Finding] = []
         self._streaks: Counter[tuple[str, str]] = Counter()
         self._known: dict[tuple[str, str], Finding] = {}
-        self._idle: dict[str, Array] = {}  # for how many watched steps each unit has been 0
+        self._idle: dict[str, Array] = {}  # the number of watched steps each unit has been 0
         self._most: dict[str, float] = {}  # the largest ‖Δθ‖/‖θ‖ so far
 
     def look(
         self, step: int, layers: Mapping[str, Activations], parameters: Sequence[Moved], loss: float, probes: int
     ) -> None:
-        """Judge what was measured at one watched step. loss: its mean since the one before."""
+        """Apply the rules to one watched step. loss: its mean since the previous one."""
         made = {(r.kind, r.key): r for r in self._remarks(step, layers, parameters, loss, probes)}
         self._streaks = Counter({key: self._streaks[key] + 1 for key in made})
         for key, remark in made.items():
@@ -106,7 +106,7 @@ class Diagnosis:
                 yield _Remark("dead", name, fact, needed=1, key=name)
 
     def _too_little(self, parameters: Sequence[Moved], quiet: bool) -> Iterator[_Remark]:
-        """Parameters that do not change, or hardly. quiet: what explains small gradients has been said."""
+        """Parameters that change little or not at all. quiet: small gradients are already explained."""
         still: dict[str, list[Moved]] = {}
         for p in parameters:
             if not math.isnan(p.update):
@@ -136,7 +136,7 @@ class Diagnosis:
 
 
 def _reason(p: Moved) -> str:
-    """Why a parameter does not change."""
+    """The reason why a parameter does not change."""
     if not p.tensor.requires_grad:
         return "frozen"
     if p.gradient is None:
@@ -151,8 +151,8 @@ def _nonfinite(layers: Mapping[str, Activations], parameters: Sequence[Moved]) -
         if layer.nonfinite:
             fact = f"{layer.nonfinite:,} of {layer.count:,} values of {layer.title} are NaN or infinite"
             yield _Remark("nonfinite", name, fact, needed=1, key="values")
-            break  # from there on, they spread
-    for p in reversed(parameters):  # backward comes to the last first
+            break  # non-finite values spread from there
+    for p in reversed(parameters):  # the backward pass reaches the last first
         if p.nonfinite:
             fact = f"{p.nonfinite:,} of {p.tensor.size:,} values in the gradient of {p.title} are NaN or infinite"
             yield _Remark("nonfinite", p.layer, fact, needed=1, key="gradients")
@@ -162,7 +162,7 @@ def _nonfinite(layers: Mapping[str, Activations], parameters: Sequence[Moved]) -
 def _saturated(layers: Mapping[str, Activations]) -> Iterator[_Remark]:
     for name, layer in layers.items():
         share = layer.saturated / max(layer.count, 1)
-        if share > SATURATED and not layer.result:  # a sigmoid that is the answer shall be sure of it
+        if share > SATURATED and not layer.result:  # an output sigmoid should saturate
             values = f"{100 * share:.0f} % of the values of {layer.title}"
             fact = f"{values} are saturated, where {layer.function} is all but flat"
             yield _Remark("saturated", name, fact, key=name)
@@ -195,7 +195,7 @@ def _exploding(weights: Sequence[Moved]) -> Iterator[_Remark]:
 
 
 def _large(weights: Sequence[Moved], first: bool) -> Iterator[_Remark]:
-    """At once if a step is half as large as the weight itself. Adam's first step is always a large one."""
+    """Steps too large for a weight; reported at once from half its norm. Adam's first step is always large."""
     known = [p for p in weights if math.isfinite(p.ratio)]
     most = max(known, key=lambda p: p.ratio, default=None)
     if most is not None and most.ratio > (HUGE if first else LARGE):

@@ -1,4 +1,4 @@
-"""What was found wrong with a run: what it is, what usually causes it, what to try."""
+"""Findings about a run: the problem, its usual causes, and what to try."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ TOLD: dict[str, tuple[str, str]] = {  # kind → usual causes, what to try
 
 @dataclass
 class Finding:
-    """Something wrong.
+    """A problem of a run.
 
     kind      "nonfinite", "dead", "saturated", "vanishing", "exploding", "large_updates", "small_updates", "unchanged"
               or "stuck"
     layer     the module's name, as in `named_modules` ("" is the model itself), or of a function in it
               ("block.tanh()"); None: the loss
-    fact      what was seen, with numbers;  cause: what usually causes it;  advice: what to try
-    step      of the run, at which it was first noticed;  last: the latest watched step at which it was so
+    fact      the observation, with numbers;  cause: the usual causes;  advice: what to try
+    step      the step at which it was first noticed;  last: the latest watched step at which it held
     """
 
     kind: str
@@ -75,7 +75,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """All of it, to be read."""
+        """Fact, cause and advice as text."""
         return f"{self.fact[:1].upper()}{self.fact[1:]}. {self.remedy}"
 
     @property
@@ -92,12 +92,12 @@ class Finding:
         return f"{self.when}: {self.sentence}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold."""
+        """A dict that JSON can hold."""
         return {**asdict(self), "sentence": self.sentence}
 
 
 def together(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Those that share cause and advice, as they are in several layers of one net, in one list."""
+    """Group findings that share cause and advice, such as those of several layers of one net."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for f in findings:
         groups.setdefault((f.kind, f.remedy), []).append(f)

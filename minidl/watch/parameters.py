@@ -1,4 +1,4 @@
-"""What a step did to the parameters: their gradients, and how far they moved."""
+"""The effect of a step on the parameters: gradients and updates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from minidl.watch.activations import title
 
 @dataclass
 class Parameter:
-    """One of the model's, and where it belongs.
+    """A parameter of the model, and its layer.
 
-    layer    the module's name;  title: what sentences call the parameter
-    judged   a weight that every example uses: not a bias, nor an embedding, most of which rests in each step
+    layer    the module's name;  title: the parameter's name in sentences
+    judged   whether it is a weight used by every example: not a bias, nor an embedding, whose rows mostly rest
     """
 
     name: str
@@ -29,12 +29,12 @@ class Parameter:
 
 @dataclass
 class Moved(Parameter):
-    """What the last step did to it.
+    """A parameter with the effect of the last step.
 
     norm        ‖θ‖ before the step
-    gradient    the norm of what it was moved by, or None;  nonfinite: how many values of it are NaN or infinite
-    update      ‖Δθ‖; NaN where there was no copy from before
-    lr          None where the optimizer does not have it
+    gradient    the norm of its gradient, or None;  nonfinite: the number of non-finite values in it
+    update      ‖Δθ‖; NaN without a copy from before
+    lr          None if the optimizer does not have the parameter
     """
 
     norm: float
@@ -50,11 +50,11 @@ class Moved(Parameter):
 
     @property
     def rms(self) -> float:
-        """Of its gradient; NaN where there is none."""
+        """The root mean square of its gradient; NaN if there is none."""
         return math.nan if self.gradient is None else self.gradient / math.sqrt(max(self.tensor.size, 1))
 
     def statistics(self) -> dict[str, float]:
-        """The numbers to be kept."""
+        """The statistics to record."""
         size = max(self.tensor.size, 1)
         return {
             "norm": self.norm,
@@ -66,11 +66,11 @@ class Moved(Parameter):
 
 
 def parameters_of(model: Module) -> list[Parameter]:
-    """In definition order, shared ones once."""
+    """The model's parameters in definition order, shared ones once."""
     modules, found = dict(model.named_modules()), []
     for name, p in model.named_parameters():
         owner = name
-        while owner and (owner := owner.rpartition(".")[0]) not in modules:  # it may be in a list of the module
+        while owner and (owner := owner.rpartition(".")[0]) not in modules:  # it may be in a list attribute of a module
             pass
         layer, own = modules[owner], name.removeprefix(f"{owner}.")
         judged = p.ndim >= 2 and not isinstance(layer, Embedding)
@@ -79,7 +79,7 @@ def parameters_of(model: Module) -> list[Parameter]:
 
 
 def moved(parameter: Parameter, before: Array | None, lr: float | None) -> Moved:
-    """What the last step did to it; before: a copy of its values from before that step."""
+    """The effect of the last step on a parameter; before: a copy of its values from before that step."""
     p = parameter.tensor
     g = p.grad
     return Moved(

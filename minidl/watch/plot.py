@@ -1,4 +1,4 @@
-"""What was watched, as a picture."""
+"""A plot of a watched run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def draw(watch: Series, path: FilePath) -> None:
 
 
 def _findings(axes: Any, watch: Series) -> None:
-    """What was found, in words, in place of a sixth diagram."""
+    """Write the findings in place of a sixth diagram."""
     import textwrap
 
     axes.axis("off")

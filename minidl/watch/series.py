@@ -1,4 +1,4 @@
-"""The numbers of a watched run, as they are printed and drawn."""
+"""The data of a watched run, for printing and drawing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidl.watch.findings import Finding
 
 
 class Series:
-    """What a `Watch` has recorded, step by watched step; its attributes are described there."""
+    """The records of a `Watch`, which describes the attributes."""
 
     def _begin(self, diagnosis: Diagnosis) -> None:
         self._diagnosis = diagnosis
@@ -20,7 +20,7 @@ class Series:
         self._losses: list[float] = []
         self._records: dict[str, dict[str, list[float]]] = {}
         self.layers: dict[str, str] = {}  # those with outputs, in the order of the run: name → title
-        self.parameters: dict[str, bool] = {}  # name → is it a weight, as steps are judged by?
+        self.parameters: dict[str, bool] = {}  # name → whether it is a weight by which steps are judged
 
     @property
     def steps(self) -> Array:
@@ -40,7 +40,7 @@ class Series:
 
     @property
     def guesses(self) -> dict[str, float]:
-        """What the loss would be by guessing, where the targets are classes: words → number."""
+        """The loss of guessing, if the targets are classes: description → number."""
         return self._diagnosis.guesses
 
     def _keep(self, name: str, statistics: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""What was watched, as text."""
+"""A watched run as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_PARAMETERS = {"gradient_rms": "gradient rms", "update_ratio": "‖Δθ‖/�
 
 
 def told(watch: Series) -> str:
-    """The numbers of the last watched step, and all findings; those of one kind share cause and advice."""
+    """The statistics of the last watched step, and all findings, grouped by cause and advice."""
     steps = watch.steps.tolist()
     if not steps:
         return f"{watch!r}: nothing watched yet"
