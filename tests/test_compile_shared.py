@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -102,6 +103,7 @@ def test_options_that_keep_changing_are_told_once():
 
 
 def test_programs_are_bounded_by_their_memory_and_their_code_is_kept(monkeypatch):
+    monkeypatch.setattr(native, "_KEPT", OrderedDict())  # else those of other tests may leave it meanwhile
     compiled = minidl.compile(lambda x: ops.relu(x) * 2.0 + 1.0)
     sizes = [1000, 2000, 3000]
     programs = [weakref.ref(compiled(np.ones(n)) is not None and compiled._recorded()) for n in sizes]
