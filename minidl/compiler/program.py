@@ -127,6 +127,7 @@ class Program:
         """The arrays whose addresses a step receives, and the lines of text that unpack them."""
         plan = self.plan
         self.state, self.constants = plan.used("state"), plan.used("constant")
+        self.shapes = [m.array.shape for m in self.state]
         outputs = dict.fromkeys(o.memory for o in self.made.all_outputs if not plan.scalar(o.memory))
         self.kept = [Kept(m) for m in outputs]
         self.arenas = {name: _aligned(size, name) for name, size in plan.arenas.items()}
@@ -191,13 +192,13 @@ class Program:
             raise Outdated
         for array, copy in self.copied:
             np.copyto(copy, array)
-        arrays = self.arrays
+        arrays, shapes = self.arrays, self.shapes
         for n, memory in enumerate(self.state):
             try:
                 array = memory.source.get()
             except (AttributeError, LookupError):
                 raise Outdated from None
-            if array is not arrays[n] or array.shape != memory.array.shape:
+            if array is not arrays[n] or array.shape != shapes[n]:
                 there = self._laid_out(array, memory)
                 self.memory[n] = native.address(flat(there))
                 arrays[n] = array if there is array else None
@@ -347,11 +348,16 @@ def _remembered(gradient: Array | None, ring: list[Array]) -> Any:
     """A gradient to be restored. If it lies in the ring, its place there: a reference would prevent reuse."""
     if gradient is None:
         return None
-    whole = gradient if gradient.base is None else gradient.base
-    if not any(whole is array for array in ring):
+    base = gradient.base
+    whole = gradient if base is None else base
+    if not (ring and whole is ring[-1]) and not any(whole is array for array in ring):
         return gradient
-    place = gradient.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return ring, id(whole), (gradient.shape, gradient.dtype, place, gradient.strides)
+    shape, strides = gradient.shape, gradient.strides
+    if base is None or (shape == whole.shape[::-1] and strides == whole.strides[::-1]):  # nearly always
+        place = 0
+    else:
+        place = gradient.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return ring, id(whole), (shape, gradient.dtype, place, strides)
 
 
 def unforeseen(error: Exception) -> CompileError:

@@ -34,6 +34,9 @@ def awaited(lock: _Lock) -> _Lock:
 
     A fork acquires them in the order of these calls; code that holds several must acquire them in that order too.
     """
+    if not _AWAITED and hasattr(os, "register_at_fork"):
+        # Only now, since hooks run last registered first: a compiling thread logs, so this comes before logging's own.
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
     _AWAITED.append(lock)
     return lock
 
@@ -53,8 +56,7 @@ def _after_fork_in_child() -> None:
     for lock in list(_RENEWED):
         if not getattr(lock, "_is_owned", bool)():
             lock._at_fork_reinit()
-    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
